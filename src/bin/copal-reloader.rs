@@ -1,0 +1,2 @@
+//! copal-reloader
+fn main() {}

@@ -1,0 +1,1 @@
+//! The decision for one request, step by step.

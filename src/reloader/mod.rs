@@ -1,0 +1,1 @@
+//! Keeps a varnishd serving the wanted bundle.

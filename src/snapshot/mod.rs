@@ -1,0 +1,141 @@
+//! Every input resource of one moment, by key: what watches or a folder of manifests have yielded.
+//!
+//! Objects are parsed leniently where the API is open-ended: what Copal does not know in one rule of an
+//! HTTPRoute costs that rule, and never the object, the folder or the watch.
+
+mod http_route;
+mod object;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use gateway_api::experimental::gatewayclasses::GatewayClass;
+use gateway_api::experimental::gateways::Gateway;
+use gateway_api::experimental::referencegrants::ReferenceGrant;
+use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use serde::{Deserialize, Serialize};
+
+pub use http_route::{BackendRef, HttpRoute, HttpRouteSpec, Lenient, Rule};
+pub use object::{GATEWAY_GROUP, ListenerSet, ListenerSetSpec, Object, ParseError};
+
+/// Namespace and name of an object; the namespace of a cluster-scoped object is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectKey {
+    /// `metadata.namespace`, empty for cluster-scoped kinds.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// The key of the object of that namespace and name.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
+    }
+}
+
+/// A kind that Copal reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "each variant is the kind of its name")]
+pub enum Kind {
+    GatewayClass,
+    Gateway,
+    ListenerSet,
+    HttpRoute,
+    ReferenceGrant,
+    Service,
+    EndpointSlice,
+    Namespace,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::GatewayClass => "GatewayClass",
+            Self::Gateway => "Gateway",
+            Self::ListenerSet => "ListenerSet",
+            Self::HttpRoute => "HTTPRoute",
+            Self::ReferenceGrant => "ReferenceGrant",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Namespace => "Namespace",
+        })
+    }
+}
+
+/// Names one object among all: `HTTPRoute default/web`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace and name.
+    pub key: ObjectKey,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.key)
+    }
+}
+
+/// All input resources. Objects are shared, so a snapshot is cheap to clone.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "each field holds the kind of its name")]
+pub struct Snapshot {
+    pub gateway_classes: BTreeMap<ObjectKey, Arc<GatewayClass>>,
+    pub gateways: BTreeMap<ObjectKey, Arc<Gateway>>,
+    pub listener_sets: BTreeMap<ObjectKey, Arc<ListenerSet>>,
+    pub http_routes: BTreeMap<ObjectKey, Arc<HttpRoute>>,
+    pub reference_grants: BTreeMap<ObjectKey, Arc<ReferenceGrant>>,
+    pub services: BTreeMap<ObjectKey, Arc<Service>>,
+    pub endpoint_slices: BTreeMap<ObjectKey, Arc<EndpointSlice>>,
+    pub namespaces: BTreeMap<ObjectKey, Arc<Namespace>>,
+}
+
+impl Snapshot {
+    /// Adds an object, or replaces the one with the same identity.
+    pub fn insert(&mut self, object: Object) {
+        let key = object.id().key;
+        match object {
+            Object::GatewayClass(it) => drop(self.gateway_classes.insert(key, it)),
+            Object::Gateway(it) => drop(self.gateways.insert(key, it)),
+            Object::ListenerSet(it) => drop(self.listener_sets.insert(key, it)),
+            Object::HttpRoute(it) => drop(self.http_routes.insert(key, it)),
+            Object::ReferenceGrant(it) => drop(self.reference_grants.insert(key, it)),
+            Object::Service(it) => drop(self.services.insert(key, it)),
+            Object::EndpointSlice(it) => drop(self.endpoint_slices.insert(key, it)),
+            Object::Namespace(it) => drop(self.namespaces.insert(key, it)),
+        }
+    }
+
+    /// Takes an object out, if it is there.
+    pub fn remove(&mut self, id: &ObjectId) {
+        let key = &id.key;
+        match id.kind {
+            Kind::GatewayClass => drop(self.gateway_classes.remove(key)),
+            Kind::Gateway => drop(self.gateways.remove(key)),
+            Kind::ListenerSet => drop(self.listener_sets.remove(key)),
+            Kind::HttpRoute => drop(self.http_routes.remove(key)),
+            Kind::ReferenceGrant => drop(self.reference_grants.remove(key)),
+            Kind::Service => drop(self.services.remove(key)),
+            Kind::EndpointSlice => drop(self.endpoint_slices.remove(key)),
+            Kind::Namespace => drop(self.namespaces.remove(key)),
+        }
+    }
+}
+
+impl FromIterator<Object> for Snapshot {
+    fn from_iter<T: IntoIterator<Item = Object>>(objects: T) -> Self {
+        let mut snapshot = Self::default();
+        objects.into_iter().for_each(|object| snapshot.insert(object));
+        snapshot
+    }
+}

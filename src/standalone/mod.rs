@@ -1,0 +1,1 @@
+//! Manifests from a folder, served by a Varnish on this machine.

@@ -1,4 +1,66 @@
-//! What the gateway must do, in the terms of the field.
-/// All of it.
+//! What the gateway must do, in the field's terms: no Kubernetes types, every text checked, every reference
+//! resolved or marked as broken.
+//!
+//! A request's way through the model: its port and host choose a [`VirtualHost`]; the first of its
+//! [`RouteMatch`]es that fits chooses a [`Rule`]; one of the rule's [`Branch`]es answers.
+
+mod host;
+mod matching;
+mod names;
+mod rule;
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+pub use host::{HostPattern, Hostname, normalise};
+pub use matching::{HeaderMatch, PathMatch, QueryMatch, Rank, RouteMatch, ValueMatch};
+pub use names::{ListenerId, ObjectKey, RuleId, ServicePort};
+pub use rule::{
+    Branch, Cors, Filters, Forward, HeaderChange, HeaderChanges, HeaderList, Origin, Outcome, PathRewrite,
+    Redirect, Retry, Rewrite, Rule, Scheme, Timeouts,
+};
+pub use text::{HeaderName, HeaderValue, InvalidText, Method, Regex, UrlPath};
+
+/// What one Varnish must do.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Model {}
+pub struct Model {
+    /// Virtual hosts by listener port and host. A port without virtual hosts listens all the same.
+    pub ports: BTreeMap<u16, VirtualHosts>,
+    /// The Services that branches name, each with its ready endpoints.
+    pub services: BTreeMap<ServicePort, Service>,
+}
+
+/// The virtual hosts of a port, the most specific host first.
+pub type VirtualHosts = BTreeMap<HostPattern, Arc<VirtualHost>>;
+
+/// What answers for a host on a port. It belongs to the most specific listener for that host, so that
+/// listeners are isolated from each other (Gateway API, `Listener.hostname`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct VirtualHost {
+    /// The listener.
+    pub listener: ListenerId,
+    /// Its matches in order of precedence: the first that fits wins.
+    pub matches: Vec<RouteMatch>,
+    /// The next wider host of the same listener, whose matches are tried when none here fits.
+    pub fallback: Option<HostPattern>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Ready endpoints of all EndpointSlices.
+    pub endpoints: BTreeSet<SocketAddr>,
+    /// Whether `appProtocol` says that it speaks WebSocket (GEP-1911).
+    pub websocket: bool,
+}
+
+impl Model {
+    /// The most specific virtual host for a host that [`normalise`] has been applied to.
+    #[must_use]
+    pub fn virtual_host(&self, port: u16, host: &str) -> Option<(&HostPattern, &VirtualHost)> {
+        let hosts = self.ports.get(&port)?;
+        hosts.iter().find(|(pattern, _)| pattern.matches(host)).map(|(pattern, it)| (pattern, it.as_ref()))
+    }
+}

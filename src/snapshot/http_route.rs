@@ -37,14 +37,15 @@ fn default_rules() -> Vec<Lenient<Rule>> {
     vec![Lenient(Ok(Rule::default()))]
 }
 
-/// One rule. The filters of rules and of backendRefs have one type here.
+/// One rule. The filters of rules and of backendRefs have one type here. Matches and filters are parsed each
+/// by itself too, so that a rule with a filter that Copal does not know still says which requests it is for.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "each field is the API's field of its name")]
 pub struct Rule {
     pub name: Option<String>,
-    pub matches: Vec<HttpRouteRulesMatches>,
-    pub filters: Vec<HttpRouteRulesFilters>,
+    pub matches: Vec<Lenient<HttpRouteRulesMatches>>,
+    pub filters: Vec<Lenient<HttpRouteRulesFilters>>,
     pub backend_refs: Vec<BackendRef>,
     pub timeouts: Option<HttpRouteRulesTimeouts>,
     pub retry: Option<HttpRouteRulesRetry>,
@@ -62,7 +63,7 @@ pub struct BackendRef {
     pub port: Option<i32>,
     pub weight: Option<i32>,
     #[serde(default)]
-    pub filters: Vec<HttpRouteRulesFilters>,
+    pub filters: Vec<Lenient<HttpRouteRulesFilters>>,
 }
 
 /// A value, or why it could not be read; what stands beside it is read all the same.

@@ -1,7 +1,36 @@
 //! Gateway API resources to what the gateway must do ([`Model`]) and what is to be said of it ([`Report`]).
+//!
+//! The pipeline, a module a step: `listeners` finds Gateways, ListenerSets and their listeners; `attachment`
+//! decides which of them a route is attached to; `rules` (with `matches`, `filters`, `backends`) reads the route;
+//! `virtual_hosts` puts routes and listeners together.
 
-use crate::model::Model;
-use crate::snapshot::Snapshot;
+mod attachment;
+mod backends;
+mod filters;
+mod listeners;
+mod matches;
+mod namespaces;
+pub mod report;
+mod rules;
+mod virtual_hosts;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use attachment::{Attachment, attach};
+use backends::Backends;
+use filters::RuleProblem;
+use listeners::Parent;
+pub use report::Report;
+use report::{ParentReport, RouteAccepted, RouteReport};
+pub use rules::MAX_RETRIES;
+use rules::{Rules, rules};
+use virtual_hosts::Collector;
+
+use crate::model::{Model, ObjectKey};
+use crate::snapshot::{HttpRoute, Snapshot};
+
+/// The `controllerName` of GatewayClasses that are Copal's.
+pub const CONTROLLER_NAME: &str = "copal.dev/gateway-controller";
 
 /// What the translation depends on besides the resources.
 #[derive(Clone, Debug)]
@@ -12,9 +41,11 @@ pub struct Settings {
     pub port_offset: u16,
 }
 
-/// Everything that conditions are made of.
-#[derive(Clone, Debug, Default)]
-pub struct Report {}
+impl Default for Settings {
+    fn default() -> Self {
+        Self { controller_name: CONTROLLER_NAME.into(), port_offset: 0 }
+    }
+}
 
 /// Model and report of one snapshot.
 #[derive(Clone, Debug, Default)]
@@ -25,8 +56,138 @@ pub struct Translation {
     pub report: Report,
 }
 
-/// Total and pure: a user's mistake becomes data in both results.
+/// Translates all Gateways of our classes, as served from one address. Total and pure: a user's mistake becomes
+/// data in both results.
 #[must_use]
-pub fn translate(_snapshot: &Snapshot, _settings: &Settings) -> Translation {
-    Translation::default()
+pub fn translate(snapshot: &Snapshot, settings: &Settings) -> Translation {
+    let mut report = Report::default();
+    let parents = listeners::parents(snapshot, settings, &mut report);
+    let mut collector = Collector::new(&parents);
+    let mut counts = Counts::default();
+    let mut model = Model::default();
+    let backends = Backends::new(snapshot);
+    for (key, route) in &snapshot.http_routes {
+        let attached = Attached::new(key, route, &parents, snapshot);
+        if attached.by_reference.is_empty() {
+            continue;
+        }
+        let read = attached.rules(key, route, settings, &backends);
+        attached.collect(&read, &mut collector, &mut counts);
+        report.routes.insert(key.clone(), attached.report(route, &read));
+        model.services.extend(read.into_values().flat_map(|it| it.services));
+    }
+    model.ports = collector.finish();
+    report_listeners(&mut report, parents, &counts);
+    Translation { model, report }
+}
+
+/// Numbers of attached routes, by the places of parent and listener.
+type Counts = BTreeMap<(usize, usize), i32>;
+
+/// One route and all that it is attached to.
+struct Attached<'a> {
+    parents: &'a [Parent],
+    /// One for each reference that is ours, by the reference's place.
+    by_reference: Vec<(usize, Attachment)>,
+}
+
+impl<'a> Attached<'a> {
+    fn new(key: &ObjectKey, route: &HttpRoute, parents: &'a [Parent], snapshot: &Snapshot) -> Self {
+        let references = route.spec.parent_refs.iter().enumerate();
+        let attached =
+            references.filter_map(|(index, it)| Some((index, attach(key, route, it, parents, snapshot)?)));
+        Self { parents, by_reference: attached.collect() }
+    }
+
+    /// The route's rules for each port that it is attached on, at least for one: redirects name the port.
+    fn rules(
+        &self,
+        key: &ObjectKey,
+        route: &HttpRoute,
+        settings: &Settings,
+        backends: &Backends,
+    ) -> BTreeMap<u16, Rules> {
+        let listeners =
+            self.by_reference.iter().flat_map(|(_, it)| it.listeners.iter().map(|l| (it.parent, l.0)));
+        let ports = listeners
+            .filter_map(|(parent, index)| self.parents.get(parent)?.listeners.get(index)?.valid_port());
+        let mut ports: BTreeSet<u16> = ports.collect();
+        if ports.is_empty() {
+            ports.insert(80);
+        }
+        let public = |port: u16| port.saturating_add(settings.port_offset);
+        ports.into_iter().map(|port| (port, rules(key, route, public(port), backends))).collect()
+    }
+
+    /// Adds the route to the virtual hosts of its listeners, each once, and counts it where it is accepted.
+    fn collect(&self, read: &BTreeMap<u16, Rules>, collector: &mut Collector<'a>, counts: &mut Counts) {
+        let mut seen = BTreeSet::new();
+        for (_, attachment) in &self.by_reference {
+            let Some(parent) = self.parents.get(attachment.parent) else { continue };
+            for (index, hosts) in &attachment.listeners {
+                let Some(listener) = parent.listeners.get(*index) else { continue };
+                if !seen.insert((attachment.parent, *index)) {
+                    continue;
+                }
+                if read.values().any(|rules| rules.any_valid) {
+                    *counts.entry((attachment.parent, *index)).or_default() += 1;
+                }
+                if let Some(rules) = listener.valid_port().and_then(|port| read.get(&port)) {
+                    collector.add(listener, hosts, &rules.matches);
+                }
+            }
+        }
+    }
+
+    fn report(&self, route: &HttpRoute, read: &BTreeMap<u16, Rules>) -> RouteReport {
+        // What is wrong with a route does not depend on the port.
+        let rules = read.values().next();
+        let parents = self.by_reference.iter().filter_map(|(index, attachment)| {
+            let parent = route.spec.parent_refs.get(*index)?.clone();
+            let accepted =
+                rules.map_or_else(|| attachment.accepted.clone(), |it| accepted(&attachment.accepted, it));
+            let unresolved = rules.and_then(|it| it.unresolved.clone());
+            let dropped = rules.into_iter().flat_map(|it| it.problems.iter());
+            let dropped = dropped.map(|(index, problem)| format!("rule {index}: {problem}")).collect();
+            let notes = rules.map(|it| it.notes.clone()).unwrap_or_default();
+            Some(ParentReport { parent, accepted, unresolved, dropped, notes })
+        });
+        RouteReport { generation: route.metadata.generation, parents: parents.collect() }
+    }
+}
+
+/// A route that is attached but has no rule that can be served is not accepted.
+fn accepted(attachment: &RouteAccepted, rules: &Rules) -> RouteAccepted {
+    match rules.problems.first() {
+        Some((index, problem)) if *attachment == RouteAccepted::Yes && !rules.any_valid => match problem {
+            RuleProblem::Unsupported(message) => {
+                RouteAccepted::UnsupportedValue(format!("rule {index}: {message}"))
+            }
+            RuleProblem::Incompatible(message) => {
+                RouteAccepted::IncompatibleFilters(format!("rule {index}: {message}"))
+            }
+        },
+        _ => attachment.clone(),
+    }
+}
+
+fn report_listeners(report: &mut Report, parents: Vec<Parent>, counts: &Counts) {
+    for (place, parent) in parents.into_iter().enumerate() {
+        let listeners = parent.listeners.into_iter().enumerate().map(|(index, listener)| {
+            let attached_routes = counts.get(&(place, index)).copied().unwrap_or_default();
+            report::ListenerReport { attached_routes, ..listener.report }
+        });
+        let listeners = listeners.collect();
+        if let ("Gateway", Some(it)) = (parent.kind, report.gateways.get_mut(&parent.key)) {
+            it.listeners = listeners;
+        } else if let Some(it) = report.listener_sets.get_mut(&parent.key) {
+            it.listeners = listeners;
+        }
+    }
+    for set in report.listener_sets.values().filter(|it| it.problem.is_none()) {
+        if let Some(gateway) = report.gateways.get_mut(&set.gateway) {
+            gateway.attached_listener_sets +=
+                i32::from(set.listeners.iter().any(report::ListenerReport::is_valid));
+        }
+    }
 }

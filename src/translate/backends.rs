@@ -1,0 +1,130 @@
+//! backendRefs to Services and their ready endpoints.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use gateway_api::experimental::referencegrants::ReferenceGrant;
+use k8s_openapi::api::core::v1::ServicePort as ServicePortSpec;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+use super::report::RefProblem;
+use crate::model::{ObjectKey, Service, ServicePort};
+use crate::snapshot::{BackendRef, GATEWAY_GROUP, Snapshot};
+
+/// The label that names an EndpointSlice's Service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// Everything that backendRefs can resolve to, indexed once a translation.
+pub(super) struct Backends<'a> {
+    snapshot: &'a Snapshot,
+    slices: BTreeMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>,
+}
+
+impl<'a> Backends<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot) -> Self {
+        let mut slices: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (key, slice) in &snapshot.endpoint_slices {
+            if let Some(service) = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME))
+            {
+                slices.entry((key.namespace.as_str(), service.as_str())).or_default().push(slice.as_ref());
+            }
+        }
+        Self { snapshot, slices }
+    }
+
+    /// The Service port that a reference in a route of `namespace` means.
+    pub(super) fn resolve(
+        &self,
+        namespace: &str,
+        it: &BackendRef,
+    ) -> Result<(ServicePort, Service), RefProblem> {
+        let group = it.group.as_deref().unwrap_or_default();
+        let kind = it.kind.as_deref().unwrap_or("Service");
+        if !group.is_empty() || kind != "Service" {
+            let message =
+                format!("backendRef {}: kind {kind} of group {group:?} cannot be a backend", it.name);
+            return Err(RefProblem::InvalidKind(message));
+        }
+        let service = ObjectKey::new(it.namespace.as_deref().unwrap_or(namespace), it.name.as_str());
+        if service.namespace != namespace && !self.is_granted(namespace, &service) {
+            let message = format!(
+                "no ReferenceGrant in {} lets HTTPRoutes of {namespace} use Service {service}",
+                service.namespace
+            );
+            return Err(RefProblem::RefNotPermitted(message));
+        }
+        self.service(service, it.port)
+    }
+
+    fn service(&self, key: ObjectKey, port: Option<i32>) -> Result<(ServicePort, Service), RefProblem> {
+        let not_found = |message: String| Err(RefProblem::BackendNotFound(message));
+        let Some(spec) = self.snapshot.services.get(&key).and_then(|it| it.spec.as_ref()) else {
+            return not_found(format!("Service {key} does not exist"));
+        };
+        if spec.type_.as_deref() == Some("ExternalName") {
+            return not_found(format!("Service {key} is of type ExternalName, which cannot be a backend"));
+        }
+        let Some(port) = port else { return not_found(format!("backendRef to Service {key} names no port")) };
+        let Some(found) = spec.ports.iter().flatten().find(|it| it.port == port) else {
+            return not_found(format!("Service {key} has no port {port}"));
+        };
+        let Ok(port) = u16::try_from(port) else {
+            return not_found(format!("port {port} is not a port number"));
+        };
+        let websocket = websocket(&key, found)?;
+        let endpoints = self.endpoints(&key, found.name.as_deref().unwrap_or_default());
+        Ok((ServicePort { service: key, port }, Service { endpoints, websocket }))
+    }
+
+    fn endpoints(&self, service: &ObjectKey, port_name: &str) -> BTreeSet<SocketAddr> {
+        let slices = self.slices.get(&(service.namespace.as_str(), service.name.as_str()));
+        slices.into_iter().flatten().flat_map(|slice| ready(slice, port_name)).collect()
+    }
+
+    fn is_granted(&self, namespace: &str, service: &ObjectKey) -> bool {
+        let grants =
+            self.snapshot.reference_grants.iter().filter(|(key, _)| key.namespace == service.namespace);
+        grants.into_iter().any(|(_, grant)| grants_service(grant, namespace, &service.name))
+    }
+}
+
+fn grants_service(grant: &ReferenceGrant, namespace: &str, service: &str) -> bool {
+    let from = |it: &gateway_api::experimental::referencegrants::ReferenceGrantFrom| {
+        it.group == GATEWAY_GROUP && it.kind == "HTTPRoute" && it.namespace == namespace
+    };
+    let to = |it: &gateway_api::experimental::referencegrants::ReferenceGrantTo| {
+        it.group.is_empty()
+            && it.kind == "Service"
+            && it.name.as_ref().is_none_or(|name| name.is_empty() || name == service)
+    };
+    grant.spec.from.iter().any(from) && grant.spec.to.iter().any(to)
+}
+
+/// Whether a port's `appProtocol` (KEP-3726) asks for WebSocket; protocols that Varnish does not speak to
+/// backends are refused, others are taken as HTTP/1.1.
+fn websocket(service: &ObjectKey, port: &ServicePortSpec) -> Result<bool, RefProblem> {
+    match port.app_protocol.as_deref() {
+        Some("kubernetes.io/ws") => Ok(true),
+        Some(protocol @ ("kubernetes.io/h2c" | "kubernetes.io/wss")) => Err(RefProblem::UnsupportedProtocol(
+            format!("Service {service} port {}: appProtocol {protocol} is not supported", port.port),
+        )),
+        _ => Ok(false),
+    }
+}
+
+/// The addresses of a slice that are ready, on its port of that name. Unknown readiness counts as ready
+/// (discovery.k8s.io/v1, `EndpointConditions`).
+fn ready<'a>(slice: &'a EndpointSlice, port_name: &'a str) -> impl Iterator<Item = SocketAddr> + 'a {
+    let ports =
+        slice.ports.iter().flatten().filter(move |it| it.name.as_deref().unwrap_or_default() == port_name);
+    let ports = ports.filter_map(|it| it.port.and_then(|port| u16::try_from(port).ok()));
+    ports.flat_map(|port| {
+        let ready = slice
+            .endpoints
+            .iter()
+            .flatten()
+            .filter(|it| it.conditions.as_ref().and_then(|it| it.ready) != Some(false));
+        let addresses = ready.flat_map(|it| it.addresses.iter()).filter_map(|it| it.parse::<IpAddr>().ok());
+        addresses.map(move |address| SocketAddr::new(address, port))
+    })
+}

@@ -1,0 +1,286 @@
+//! Gateways and ListenerSets to listeners: which are ours, valid, and not in conflict.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gateway_api::experimental::gateways::{
+    Gateway, GatewayAllowedListeners, GatewayAllowedListenersNamespacesFrom, GatewayListeners,
+    GatewayListenersAllowedRoutes, GatewayListenersAllowedRoutesNamespacesFrom,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::Settings;
+use super::namespaces::Allowed;
+use super::report::{
+    ClassReport, GatewayProblem, GatewayReport, ListenerProblem, ListenerReport, ListenerSetProblem,
+    ListenerSetReport, Report,
+};
+use crate::model::{HostPattern, ListenerId, ObjectKey};
+use crate::snapshot::{GATEWAY_GROUP, ListenerSet, Snapshot};
+
+/// The one kind of route that listeners take.
+pub(super) const HTTP_ROUTE: &str = "HTTPRoute";
+
+/// A listener that routes can be attached to.
+pub(super) struct Listener {
+    pub id: ListenerId,
+    /// As the listener gives it; checked if the listener is valid.
+    pub port: i32,
+    pub hostname: HostPattern,
+    pub namespaces: Allowed,
+    pub report: ListenerReport,
+    protocol: String,
+}
+
+/// A Gateway or ListenerSet that routes can name as a parent.
+pub(super) struct Parent {
+    pub kind: &'static str,
+    pub key: ObjectKey,
+    pub listeners: Vec<Listener>,
+    /// False where nothing of it is served.
+    pub served: bool,
+}
+
+/// Finds all parents, in order of precedence: the older Gateway first, each followed by its ListenerSets, the
+/// older first. What is to be said of classes, and of Gateways and ListenerSets as a whole, goes into `report`.
+pub(super) fn parents(snapshot: &Snapshot, settings: &Settings, report: &mut Report) -> Vec<Parent> {
+    report.classes = classes(snapshot, settings);
+    let mut parents = Vec::new();
+    for (key, gateway) in by_age(snapshot.gateways.iter().map(|(key, it)| (key, it.as_ref(), &it.metadata))) {
+        let class = ObjectKey::new("", gateway.spec.gateway_class_name.as_str());
+        let Some(class) = report.classes.get(&class) else { continue };
+        let problem = gateway_problem(gateway, class);
+        let served = problem.is_none();
+        parents.push(parent("Gateway", key, &gateway.spec.listeners, served));
+        let sets = listener_sets(key, gateway, snapshot, served, report);
+        parents.extend(sets);
+        let it =
+            GatewayReport { generation: gateway.metadata.generation, problem, ..GatewayReport::default() };
+        report.gateways.insert(key.clone(), it);
+    }
+    find_conflicts(&mut parents);
+    check_ports(&mut parents, settings.port_offset);
+    parents
+}
+
+fn classes(snapshot: &Snapshot, settings: &Settings) -> BTreeMap<ObjectKey, ClassReport> {
+    let ours =
+        snapshot.gateway_classes.iter().filter(|(_, it)| it.spec.controller_name == settings.controller_name);
+    let report = ours.map(|(key, it)| {
+        let refused = it.spec.parameters_ref.as_ref();
+        let invalid_parameters =
+            refused.map(|it| format!("parametersRef: kind {} is not supported", it.kind));
+        (key.clone(), ClassReport { generation: it.metadata.generation, invalid_parameters })
+    });
+    report.collect()
+}
+
+/// Objects with the oldest first; those without a creation time come last, by name.
+fn by_age<'a, T>(
+    objects: impl Iterator<Item = (&'a ObjectKey, T, &'a ObjectMeta)>,
+) -> impl Iterator<Item = (&'a ObjectKey, T)> {
+    let mut objects: Vec<_> = objects.collect();
+    objects.sort_by_key(|(key, _, metadata)| {
+        let created = metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
+        (created.is_none(), created, *key)
+    });
+    objects.into_iter().map(|(key, object, _)| (key, object))
+}
+
+fn gateway_problem(gateway: &Gateway, class: &ClassReport) -> Option<GatewayProblem> {
+    let parameters = gateway.spec.infrastructure.as_ref().and_then(|it| it.parameters_ref.as_ref());
+    if let Some(it) = parameters {
+        let message = format!("infrastructure.parametersRef: kind {} is not supported", it.kind);
+        return Some(GatewayProblem::InvalidParameters(message));
+    }
+    if let Some(message) = &class.invalid_parameters {
+        return Some(GatewayProblem::InvalidParameters(format!("GatewayClass: {message}")));
+    }
+    let types = gateway.spec.addresses.iter().flatten().filter_map(|it| it.r#type.as_deref());
+    let unknown = types.into_iter().find(|it| !matches!(*it, "IPAddress" | "Hostname"));
+    unknown.map(|it| GatewayProblem::UnsupportedAddress(format!("addresses: type {it} is not supported")))
+}
+
+fn listener_sets(
+    gateway_key: &ObjectKey,
+    gateway: &Gateway,
+    snapshot: &Snapshot,
+    served: bool,
+    report: &mut Report,
+) -> Vec<Parent> {
+    let allowed = allowed_listeners(gateway.spec.allowed_listeners.as_ref());
+    let mut parents = Vec::new();
+    let sets = snapshot.listener_sets.iter().filter(|(key, it)| names(it, key, gateway_key));
+    for (key, set) in by_age(sets.map(|(key, it)| (key, it.as_ref(), &it.metadata))) {
+        let allows = allowed.allows(&gateway_key.namespace, &key.namespace, snapshot);
+        let problem = match (served, allows) {
+            (_, false) => Some(ListenerSetProblem::NotAllowed),
+            (false, true) => Some(ListenerSetProblem::ParentNotAccepted),
+            (true, true) => None,
+        };
+        // A set that is not allowed has no listeners for routes to be attached to.
+        let listeners = if allows { set.spec.listeners.as_slice() } else { &[] };
+        parents.push(parent("ListenerSet", key, listeners, problem.is_none()));
+        let generation = set.metadata.generation;
+        let it =
+            ListenerSetReport { generation, gateway: gateway_key.clone(), problem, listeners: Vec::new() };
+        report.listener_sets.insert(key.clone(), it);
+    }
+    parents
+}
+
+fn names(set: &ListenerSet, key: &ObjectKey, gateway: &ObjectKey) -> bool {
+    let parent = &set.spec.parent_ref;
+    parent.group.as_deref().unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP
+        && parent.kind.as_deref().unwrap_or("Gateway") == "Gateway"
+        && parent.name == gateway.name
+        && parent.namespace.as_ref().unwrap_or(&key.namespace) == &gateway.namespace
+}
+
+fn allowed_listeners(it: Option<&GatewayAllowedListeners>) -> Allowed {
+    let Some(namespaces) = it.and_then(|it| it.namespaces.as_ref()) else { return Allowed::None };
+    match namespaces.from {
+        Some(GatewayAllowedListenersNamespacesFrom::All) => Allowed::All,
+        Some(GatewayAllowedListenersNamespacesFrom::Same) => Allowed::Same,
+        Some(GatewayAllowedListenersNamespacesFrom::Selector) => {
+            Allowed::selector(namespaces.selector.as_ref())
+        }
+        Some(GatewayAllowedListenersNamespacesFrom::None) | None => Allowed::None,
+    }
+}
+
+fn parent(kind: &'static str, key: &ObjectKey, listeners: &[GatewayListeners], served: bool) -> Parent {
+    let listeners = listeners.iter().map(|it| listener(kind, key, it)).collect();
+    Parent { kind, key: key.clone(), listeners, served }
+}
+
+fn listener(kind: &'static str, parent: &ObjectKey, it: &GatewayListeners) -> Listener {
+    let hostname = HostPattern::parse(it.hostname.as_deref().unwrap_or_default());
+    let mut report = ListenerReport { name: it.name.clone(), ..ListenerReport::default() };
+    if it.protocol == "HTTP" {
+        (report.supported_kinds, report.invalid_kinds) = route_kinds(it.allowed_routes.as_ref());
+    } else {
+        let message = format!("protocol {} is not supported; expected HTTP", it.protocol);
+        report.problem = Some(ListenerProblem::UnsupportedProtocol(message));
+    }
+    if let Err(error) = &hostname {
+        report.problem.get_or_insert(ListenerProblem::Invalid(format!("hostname: {error}")));
+    }
+    Listener {
+        id: ListenerId { kind, parent: parent.clone(), name: it.name.clone() },
+        port: it.port,
+        hostname: hostname.unwrap_or(HostPattern::Any),
+        namespaces: allowed_routes(it.allowed_routes.as_ref()),
+        report,
+        protocol: it.protocol.clone(),
+    }
+}
+
+/// The kinds that a listener takes, and what is wrong with those that it names otherwise.
+fn route_kinds(it: Option<&GatewayListenersAllowedRoutes>) -> (Vec<&'static str>, Option<String>) {
+    let kinds = it.and_then(|it| it.kinds.as_deref()).unwrap_or_default();
+    let ours = |group: Option<&str>, kind: &str| {
+        group.unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP && kind == HTTP_ROUTE
+    };
+    let (valid, invalid): (Vec<_>, Vec<_>) = kinds.iter().partition(|it| ours(it.group.as_deref(), &it.kind));
+    let invalid: Vec<_> = invalid.into_iter().map(|it| it.kind.as_str()).collect();
+    let problem =
+        (!invalid.is_empty()).then(|| format!("allowedRoutes.kinds: not supported: {}", invalid.join(", ")));
+    let supported = if kinds.is_empty() || !valid.is_empty() { vec![HTTP_ROUTE] } else { Vec::new() };
+    (supported, problem)
+}
+
+fn allowed_routes(it: Option<&GatewayListenersAllowedRoutes>) -> Allowed {
+    let Some(namespaces) = it.and_then(|it| it.namespaces.as_ref()) else { return Allowed::Same };
+    match namespaces.from {
+        Some(GatewayListenersAllowedRoutesNamespacesFrom::All) => Allowed::All,
+        Some(GatewayListenersAllowedRoutesNamespacesFrom::Selector) => {
+            Allowed::selector(namespaces.selector.as_ref())
+        }
+        Some(GatewayListenersAllowedRoutesNamespacesFrom::Same) | None => Allowed::Same,
+    }
+}
+
+/// Protocols that can share a port. Protocols of nobody's are in no conflict.
+fn transport(protocol: &str) -> Option<&'static str> {
+    match protocol {
+        "HTTP" => Some("HTTP"),
+        "HTTPS" | "TLS" => Some("TLS"),
+        "TCP" => Some("TCP"),
+        _ => None,
+    }
+}
+
+/// Finds listeners that cannot be told apart (Gateway API, `GatewaySpec.listeners`, "Distinct Listeners"): among
+/// those of one object all lose, else the one of lower precedence.
+fn find_conflicts(parents: &mut [Parent]) {
+    let mut transports: BTreeMap<i32, &'static str> = BTreeMap::new();
+    let mut taken: BTreeSet<(i32, HostPattern)> = BTreeSet::new();
+    for parent in parents {
+        let within = conflicts_within(&parent.listeners);
+        for (listener, within) in parent.listeners.iter_mut().zip(within) {
+            let Some(transport) = transport(&listener.protocol) else { continue };
+            let conflict = within.or_else(|| conflict_with_earlier(listener, transport, &transports, &taken));
+            if let Some(conflict) = conflict {
+                listener.report.problem = Some(conflict);
+            } else if parent.served {
+                transports.insert(listener.port, transport);
+                taken.insert((listener.port, listener.hostname.clone()));
+            }
+        }
+    }
+}
+
+fn conflicts_within(listeners: &[Listener]) -> Vec<Option<ListenerProblem>> {
+    let conflict = |it: &Listener| {
+        let transport_of = transport(&it.protocol)?;
+        let others = listeners.iter().filter(|other| other.id.name != it.id.name && other.port == it.port);
+        let others: Vec<_> = others.filter(|other| transport(&other.protocol).is_some()).collect();
+        if others.iter().any(|other| transport(&other.protocol) != Some(transport_of)) {
+            return Some(ListenerProblem::ProtocolConflict(protocol_conflict(it)));
+        }
+        let same = others.iter().any(|other| other.hostname == it.hostname);
+        same.then(|| ListenerProblem::HostnameConflict(hostname_conflict(it)))
+    };
+    listeners.iter().map(conflict).collect()
+}
+
+fn conflict_with_earlier(
+    it: &Listener,
+    transport: &'static str,
+    transports: &BTreeMap<i32, &'static str>,
+    taken: &BTreeSet<(i32, HostPattern)>,
+) -> Option<ListenerProblem> {
+    if transports.get(&it.port).is_some_and(|earlier| *earlier != transport) {
+        return Some(ListenerProblem::ProtocolConflict(protocol_conflict(it)));
+    }
+    let same = taken.contains(&(it.port, it.hostname.clone()));
+    same.then(|| ListenerProblem::HostnameConflict(hostname_conflict(it)))
+}
+
+fn protocol_conflict(it: &Listener) -> String {
+    format!(
+        "another listener on port {} has a protocol that cannot share the port with {}",
+        it.port, it.protocol
+    )
+}
+
+fn hostname_conflict(it: &Listener) -> String {
+    format!("another listener has port {} and host {} too", it.port, it.hostname)
+}
+
+fn check_ports(parents: &mut [Parent], offset: u16) {
+    for listener in parents.iter_mut().flat_map(|parent| parent.listeners.iter_mut()) {
+        let port = u16::try_from(listener.port).ok().filter(|port| *port > 0);
+        if port.and_then(|port| port.checked_add(offset)).is_none() {
+            let message = format!("port {} plus offset {offset} is not between 1 and 65535", listener.port);
+            listener.report.problem.get_or_insert(ListenerProblem::PortUnavailable(message));
+        }
+    }
+}
+
+impl Listener {
+    /// The port, of a valid listener.
+    pub(super) fn valid_port(&self) -> Option<u16> {
+        u16::try_from(self.port).ok().filter(|_| self.report.is_valid())
+    }
+}

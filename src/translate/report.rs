@@ -1,0 +1,178 @@
+//! What is to be said about each object: the facts behind its conditions.
+
+use std::collections::BTreeMap;
+
+use gateway_api::experimental::httproutes::HttpRouteParentRefs;
+
+use crate::model::ObjectKey;
+
+/// Everything that conditions are made of, for the objects that are ours to speak about.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// GatewayClasses of our controller.
+    pub classes: BTreeMap<ObjectKey, ClassReport>,
+    /// Gateways of those classes.
+    pub gateways: BTreeMap<ObjectKey, GatewayReport>,
+    /// ListenerSets of those Gateways.
+    pub listener_sets: BTreeMap<ObjectKey, ListenerSetReport>,
+    /// HTTPRoutes with at least one parent among those.
+    pub routes: BTreeMap<ObjectKey, RouteReport>,
+}
+
+/// A GatewayClass.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClassReport {
+    /// `metadata.generation` of what was looked at.
+    pub generation: Option<i64>,
+    /// Why its parameters cannot be used.
+    pub invalid_parameters: Option<String>,
+}
+
+/// A Gateway.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GatewayReport {
+    /// `metadata.generation` of what was looked at.
+    pub generation: Option<i64>,
+    /// Why nothing of it is served.
+    pub problem: Option<GatewayProblem>,
+    /// Its own listeners, in their order.
+    pub listeners: Vec<ListenerReport>,
+    /// ListenerSets that it has accepted: allowed, and with a valid listener.
+    pub attached_listener_sets: i32,
+}
+
+/// Why a Gateway as a whole is not accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GatewayProblem {
+    /// `infrastructure.parametersRef`, or its class's, cannot be used.
+    InvalidParameters(String),
+    /// An address of a type that is not supported.
+    UnsupportedAddress(String),
+}
+
+/// A ListenerSet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListenerSetReport {
+    /// `metadata.generation` of what was looked at.
+    pub generation: Option<i64>,
+    /// The Gateway that it names.
+    pub gateway: ObjectKey,
+    /// Why nothing of it is served.
+    pub problem: Option<ListenerSetProblem>,
+    /// Its listeners, in their order; empty when it is not allowed.
+    pub listeners: Vec<ListenerReport>,
+}
+
+/// Why a ListenerSet as a whole is not accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ListenerSetProblem {
+    /// The Gateway's `allowedListeners` does not allow it.
+    NotAllowed,
+    /// The Gateway itself is not accepted.
+    ParentNotAccepted,
+}
+
+/// A listener.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListenerReport {
+    /// Its name.
+    pub name: String,
+    /// Routes that are attached to it.
+    pub attached_routes: i32,
+    /// Kinds of routes that it takes.
+    pub supported_kinds: Vec<&'static str>,
+    /// Why it is not served.
+    pub problem: Option<ListenerProblem>,
+    /// Kinds that it names and that do not exist here.
+    pub invalid_kinds: Option<String>,
+}
+
+impl ListenerReport {
+    /// Whether it is served.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.problem.is_none()
+    }
+}
+
+/// Why a listener is not served.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ListenerProblem {
+    /// Its protocol is not supported.
+    UnsupportedProtocol(String),
+    /// Its port cannot be listened on.
+    PortUnavailable(String),
+    /// A field has a value that it must not have.
+    Invalid(String),
+    /// Another listener has the same port and host.
+    HostnameConflict(String),
+    /// Another listener speaks another protocol on the same port.
+    ProtocolConflict(String),
+}
+
+/// An HTTPRoute.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RouteReport {
+    /// `metadata.generation` of what was looked at.
+    pub generation: Option<i64>,
+    /// One entry for each parentRef that is ours, in their order.
+    pub parents: Vec<ParentReport>,
+}
+
+/// What one parent makes of a route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParentReport {
+    /// The reference, as the route has it.
+    pub parent: HttpRouteParentRefs,
+    /// Whether it is attached.
+    pub accepted: RouteAccepted,
+    /// The first reference that does not resolve.
+    pub unresolved: Option<RefProblem>,
+    /// What was left out of an accepted route, by rule.
+    pub dropped: Vec<String>,
+    /// What is done otherwise than the route asks for.
+    pub notes: Vec<String>,
+}
+
+/// Whether a route is attached to a parent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RouteAccepted {
+    /// To at least one listener.
+    Yes,
+    /// No listener allows it.
+    NotAllowedByListeners,
+    /// No listener has the section name and port of the reference.
+    NoMatchingParent,
+    /// No listener has a host of the route.
+    NoMatchingListenerHostname,
+    /// None of its rules can be served.
+    UnsupportedValue(String),
+    /// None of its rules can be served, because of filters that do not go together.
+    IncompatibleFilters(String),
+}
+
+/// Why a reference does not resolve.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RefProblem {
+    /// No ReferenceGrant allows it.
+    RefNotPermitted(String),
+    /// It names a kind that cannot be a backend.
+    InvalidKind(String),
+    /// The Service, or its port, does not exist.
+    BackendNotFound(String),
+    /// The Service speaks a protocol that is not supported.
+    UnsupportedProtocol(String),
+}
+
+impl RefProblem {
+    /// What is wrong, for people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        match self {
+            Self::RefNotPermitted(message)
+            | Self::InvalidKind(message)
+            | Self::BackendNotFound(message)
+            | Self::UnsupportedProtocol(message) => message,
+        }
+    }
+}

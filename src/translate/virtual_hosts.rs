@@ -1,0 +1,69 @@
+//! Listeners and attached routes to virtual hosts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::listeners::{Listener, Parent};
+use crate::model::{HostPattern, ListenerId, RouteMatch, VirtualHost, VirtualHosts};
+
+/// Collects the virtual hosts of all ports.
+pub(super) struct Collector<'a> {
+    ports: BTreeMap<u16, BTreeMap<&'a HostPattern, &'a Listener>>,
+    hosts: BTreeMap<u16, BTreeMap<HostPattern, (&'a ListenerId, Vec<RouteMatch>)>>,
+}
+
+impl<'a> Collector<'a> {
+    /// Begins with an empty virtual host for each valid listener: its hosts belong to it, and to no less
+    /// specific listener, even if no route answers for them.
+    pub(super) fn new(parents: &'a [Parent]) -> Self {
+        let mut collector = Self { ports: BTreeMap::new(), hosts: BTreeMap::new() };
+        let served = parents.iter().filter(|parent| parent.served);
+        for listener in served.flat_map(|parent| &parent.listeners) {
+            let Some(port) = listener.valid_port() else { continue };
+            collector.ports.entry(port).or_default().insert(&listener.hostname, listener);
+            let hosts = collector.hosts.entry(port).or_default();
+            hosts.insert(listener.hostname.clone(), (&listener.id, Vec::new()));
+        }
+        collector
+    }
+
+    /// Adds a route's matches on a listener's port and these hosts, as far as the listener has them.
+    pub(super) fn add(&mut self, listener: &'a Listener, hosts: &[HostPattern], matches: &[RouteMatch]) {
+        let Some(port) = listener.valid_port() else { return };
+        let Some(listeners) = self.ports.get(&port) else { return };
+        let all = self.hosts.entry(port).or_default();
+        for host in hosts.iter().filter(|host| owner(listeners, host).is_some_and(|it| it.id == listener.id))
+        {
+            let (_, known) = all.entry(host.clone()).or_insert_with(|| (&listener.id, Vec::new()));
+            known.extend_from_slice(matches);
+        }
+    }
+
+    /// The virtual hosts, their matches in order of precedence.
+    pub(super) fn finish(self) -> BTreeMap<u16, VirtualHosts> {
+        let finished = self.hosts.into_iter().map(|(port, hosts)| (port, finish_port(hosts)));
+        finished.collect()
+    }
+}
+
+/// The most specific listener that has all hosts of a pattern.
+fn owner<'a>(
+    listeners: &BTreeMap<&'a HostPattern, &'a Listener>,
+    host: &HostPattern,
+) -> Option<&'a Listener> {
+    listeners.get(host).or_else(|| host.wider().find_map(|wider| listeners.get(&wider))).copied()
+}
+
+fn finish_port(hosts: BTreeMap<HostPattern, (&ListenerId, Vec<RouteMatch>)>) -> VirtualHosts {
+    let fallback = |host: &HostPattern, listener: &ListenerId| {
+        host.wider().find(|wider| {
+            hosts.get(wider).is_some_and(|(id, matches)| *id == listener && !matches.is_empty())
+        })
+    };
+    let fallbacks: Vec<_> = hosts.iter().map(|(host, (listener, _))| fallback(host, listener)).collect();
+    let finished = hosts.into_iter().zip(fallbacks).map(|((host, (listener, mut matches)), fallback)| {
+        matches.sort_by(|a, b| a.rank.cmp(&b.rank));
+        (host, Arc::new(VirtualHost { listener: listener.clone(), matches, fallback }))
+    });
+    finished.collect()
+}

@@ -1,0 +1,126 @@
+//! What a rule does when a request comes in.
+
+use sha2::{Digest, Sha256};
+
+use super::literal::{VclComment, VclExpr, VclIdent, VclString};
+use super::programs::{ChangeVcl, Fetch, Response, changes};
+use super::shard::{Numbered, director};
+use super::urls::{location, rewritten};
+use crate::bundle::hex;
+use crate::model::{Branch, Forward, ListenerId, Model, Outcome, Rule};
+
+/// A rule's subroutine. It never returns to its caller: each branch ends the request's way through `vcl_recv`.
+pub(super) struct RuleVcl {
+    pub sub: VclIdent,
+    pub comment: VclComment,
+    /// The number of its fetch program.
+    pub fetch: Option<VclString>,
+    pub request: Vec<ChangeVcl>,
+    pub preflight: Option<VclString>,
+    pub branches: Vec<BranchVcl>,
+}
+
+/// A branch, taken if the draw says so.
+pub(super) struct BranchVcl {
+    /// Taken when a random number below the second is below the first; always, if absent.
+    pub draw: Option<(u32, u32)>,
+    pub request: Vec<ChangeVcl>,
+    pub preflight: Option<VclString>,
+    /// The number of its response program.
+    pub response: Option<VclString>,
+    pub outcome: OutcomeVcl,
+}
+
+/// How a branch ends.
+pub(super) enum OutcomeVcl {
+    Synth { status: u16, comment: VclComment },
+    Redirect { status: u16, location: VclExpr },
+    Forward(ForwardVcl),
+}
+
+/// Forwarding to a director.
+pub(super) struct ForwardVcl {
+    /// What the cache key has besides host and URL.
+    pub key: VclString,
+    pub host: Option<VclString>,
+    pub url: Option<VclExpr>,
+    pub director: VclIdent,
+    pub websocket: bool,
+}
+
+/// Programs that the rules of a shard share.
+#[derive(Default)]
+pub(super) struct Programs {
+    pub fetches: Numbered<Fetch>,
+    pub responses: Numbered<Response>,
+}
+
+impl RuleVcl {
+    pub(super) fn new(sub: VclIdent, listener: &ListenerId, rule: &Rule, model: &Model, programs: &mut Programs) -> Self {
+        let mut rest: u32 = rule.branches.iter().map(|branch| branch.weight).sum();
+        let mut branches = Vec::new();
+        for branch in &rule.branches {
+            let draw = (branch.weight < rest).then_some((branch.weight, rest));
+            rest = rest.saturating_sub(branch.weight);
+            branches.push(BranchVcl::new(draw, listener, rule, branch, model, programs));
+        }
+        let own = crate::model::Filters::default();
+        Self {
+            sub,
+            comment: VclComment::new(&rule.id),
+            fetch: Fetch::of(rule).map(|it| programs.fetches.number(it)),
+            request: changes(&rule.filters.request),
+            preflight: rule.filters.cors.is_some().then(|| Response::of(&rule.filters, &own)).flatten().map(|it| programs.responses.number(it)),
+            branches,
+        }
+    }
+}
+
+impl BranchVcl {
+    fn new(
+        draw: Option<(u32, u32)>,
+        listener: &ListenerId,
+        rule: &Rule,
+        branch: &Branch,
+        model: &Model,
+        programs: &mut Programs,
+    ) -> Self {
+        let response = Response::of(&rule.filters, &branch.filters).map(|it| programs.responses.number(it));
+        Self {
+            draw,
+            request: changes(&branch.filters.request),
+            preflight: branch.filters.cors.is_some().then(|| response.clone()).flatten(),
+            response,
+            outcome: outcome(listener, rule, branch, model),
+        }
+    }
+}
+
+fn outcome(listener: &ListenerId, rule: &Rule, branch: &Branch, model: &Model) -> OutcomeVcl {
+    match &branch.outcome {
+        Outcome::Fail(reason) => OutcomeVcl::Synth { status: 500, comment: VclComment::new(reason) },
+        Outcome::Redirect(it) => OutcomeVcl::Redirect { status: it.status, location: location(it) },
+        Outcome::Forward(it) => match model.services.get(&it.service) {
+            Some(service) if !service.endpoints.is_empty() => OutcomeVcl::Forward(ForwardVcl {
+                key: key(listener, rule, branch, it),
+                host: it.rewrite.host.as_ref().map(|host| VclString::new(host.as_str())),
+                url: it.rewrite.path.as_ref().map(rewritten),
+                director: director(&it.service),
+                websocket: service.websocket,
+            }),
+            _ => OutcomeVcl::Synth {
+                status: 503,
+                comment: VclComment::new(format_args!("Service {} has no ready endpoint", it.service)),
+            },
+        },
+    }
+}
+
+/// Everything that makes a stored response differ from that of another rule for the same host and URL. It follows
+/// from the content, so that rules may be moved and inserted without mixing or flushing anything. What is done to
+/// responses on delivery is not in it: that is never stored.
+fn key(listener: &ListenerId, rule: &Rule, branch: &Branch, it: &Forward) -> VclString {
+    let request = (&rule.filters.request, &branch.filters.request);
+    let content = format!("{listener}\n{}\n{request:?}\n{:?}", it.service, it.rewrite);
+    VclString::new(&hex(&Sha256::digest(content.as_bytes()), 16))
+}

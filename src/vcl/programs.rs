@@ -1,0 +1,179 @@
+//! What a rule wants done at other times than when the request comes in. Rules that want the same share it.
+
+use super::literal::{VclComment, VclDuration, VclExpr, VclHeader, VclRegex, VclString, regex_escape};
+use crate::model::{Cors, HeaderChange, HeaderList, Origin, Retry, Rule, Timeouts};
+
+/// A change of a header.
+pub(super) enum ChangeVcl {
+    Set(VclHeader, VclString),
+    Add(VclHeader, VclString),
+    /// `Set-Cookie` cannot be joined by commas: it gets one more line.
+    AddLine(VclHeader, VclString),
+    Remove(VclHeader),
+}
+
+/// Changes in the order in which they are made.
+pub(super) fn changes<'a>(changes: impl IntoIterator<Item = &'a HeaderChange>) -> Vec<ChangeVcl> {
+    let change = |it: &HeaderChange| match it {
+        HeaderChange::Set(name, value) => ChangeVcl::Set(VclHeader::new(name), VclString::new(value.as_str())),
+        HeaderChange::Add(name, value) if name.as_str() == "set-cookie" => {
+            ChangeVcl::AddLine(VclHeader::new(name), VclString::new(value.as_str()))
+        }
+        HeaderChange::Add(name, value) => ChangeVcl::Add(VclHeader::new(name), VclString::new(value.as_str())),
+        HeaderChange::Remove(name) => ChangeVcl::Remove(VclHeader::new(name)),
+    };
+    changes.into_iter().map(change).collect()
+}
+
+/// What is done to a response.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Response {
+    pub cors: Option<Cors>,
+    pub changes: Vec<HeaderChange>,
+}
+
+impl Response {
+    /// The rule's filters followed by the backendRef's; `None` where there is nothing to do.
+    pub(super) fn of(rule: &crate::model::Filters, branch: &crate::model::Filters) -> Option<Self> {
+        let changes: Vec<_> = rule.response.iter().chain(&branch.response).cloned().collect();
+        let cors = branch.cors.clone().or_else(|| rule.cors.clone());
+        (cors.is_some() || !changes.is_empty()).then_some(Self { cors, changes })
+    }
+}
+
+/// A [`Response`] for the template.
+pub(super) struct ResponseVcl {
+    pub id: VclString,
+    pub cors: Option<CorsVcl>,
+    pub changes: Vec<ChangeVcl>,
+}
+
+impl ResponseVcl {
+    pub(super) fn new(id: usize, it: &Response) -> Self {
+        let cors = it.cors.as_ref().map(CorsVcl::new);
+        Self { id: VclString::new(&id.to_string()), cors, changes: changes(&it.changes) }
+    }
+}
+
+/// CORS headers for an origin that is allowed.
+pub(super) struct CorsVcl {
+    /// What the origin must be, besides being there.
+    pub origin: Option<VclRegex>,
+    /// The value of `Access-Control-Allow-Origin` depends on the request.
+    pub echo_origin: bool,
+    pub credentials: bool,
+    pub methods: Option<VclExpr>,
+    pub echo_methods: bool,
+    pub headers: Option<VclExpr>,
+    pub echo_headers: bool,
+    pub expose: Option<VclString>,
+    pub max_age: VclString,
+}
+
+impl CorsVcl {
+    fn new(it: &Cors) -> Self {
+        let any = it.origins.contains(&Origin::Any);
+        let wildcard = |list: &HeaderList| match list {
+            HeaderList::Any if it.credentials => None,
+            HeaderList::Any => Some(VclString::new("*")),
+            HeaderList::These(list) if list.as_str().is_empty() => None,
+            HeaderList::These(list) => Some(VclString::new(list.as_str())),
+        };
+        let echo = |list: &HeaderList| *list == HeaderList::Any && it.credentials;
+        let expr = |it: VclString| VclExpr::joined(&[it.to_string()], "");
+        Self {
+            origin: (!any).then(|| origins(&it.origins)),
+            echo_origin: !any || it.credentials,
+            credentials: it.credentials,
+            methods: wildcard(&it.methods).map(expr),
+            echo_methods: echo(&it.methods),
+            headers: wildcard(&it.headers).map(expr),
+            echo_headers: echo(&it.headers),
+            expose: wildcard(&it.expose),
+            max_age: VclString::new(&it.max_age.as_secs().to_string()),
+        }
+    }
+}
+
+/// A pattern for all origins of a list; for an empty list, one that matches none.
+fn origins(list: &[Origin]) -> VclRegex {
+    let patterns = list.iter().filter_map(|it| match it {
+        Origin::Any => None,
+        Origin::Pattern(pattern) => Some(origin(pattern.as_str())),
+    });
+    let patterns: Vec<_> = patterns.collect();
+    VclRegex::own(&if patterns.is_empty() { "(?!)".to_owned() } else { format!("^(?:{})$", patterns.join("|")) })
+}
+
+/// The scheme's own port may be given or left out.
+fn origin(pattern: &str) -> String {
+    let host = pattern.split("://").nth(1).unwrap_or_default();
+    let port = match (pattern.starts_with("https:"), host.contains(':')) {
+        (_, true) => "",
+        (true, false) => "(?::443)?",
+        (false, false) => "(?::80)?",
+    };
+    if host == "*" {
+        return format!("{}.+", regex_escape(pattern.trim_end_matches('*')));
+    }
+    format!("{}{port}", pattern.split('*').map(regex_escape).collect::<Vec<_>>().join("[^/:]+"))
+}
+
+/// How a backend is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Fetch {
+    timeouts: Timeouts,
+    retry: Option<Retry>,
+}
+
+impl Fetch {
+    /// `None` where the defaults do.
+    pub(super) fn of(rule: &Rule) -> Option<Self> {
+        let default = rule.timeouts == Timeouts::default() && rule.retry.is_none();
+        (!default).then(|| Self { timeouts: rule.timeouts, retry: rule.retry.clone() })
+    }
+}
+
+/// A [`Fetch`] for the template.
+pub(super) struct FetchVcl {
+    pub id: VclString,
+    pub comment: VclComment,
+    /// Time limit of one try.
+    pub one_try: Option<VclDuration>,
+    /// Time limit of all tries, if there is one.
+    pub all_tries: Option<VclDuration>,
+    /// Tries after the first.
+    pub retries: u32,
+    pub has_retry: bool,
+    /// Statuses that are tried again.
+    pub codes: Option<VclExpr>,
+}
+
+impl FetchVcl {
+    /// The time limit of one try in seconds; without one, that of all tries.
+    pub(super) fn try_real(&self) -> String {
+        self.one_try.or(self.all_tries).map(VclDuration::real).unwrap_or_default()
+    }
+
+    pub(super) fn new(id: usize, it: &Fetch) -> Self {
+        let limit = |it: Option<std::time::Duration>| it.map(VclDuration::timeout);
+        let (request, each) = (limit(it.timeouts.request), limit(it.timeouts.backend_request));
+        let one_try = match (request, each) {
+            (Some(request), Some(each)) => Some(if request.get() < each.get() { request } else { each }),
+            (request, each) => each.or(request),
+        };
+        let codes: Vec<_> = it.retry.iter().flat_map(|it| &it.codes).map(|it| format!("beresp.status == {it}")).collect();
+        Self {
+            id: VclString::new(&id.to_string()),
+            comment: VclComment::new(format_args!(
+                "request {:?}, backendRequest {:?}, retry {:?}",
+                it.timeouts.request, it.timeouts.backend_request, it.retry
+            )),
+            one_try,
+            all_tries: it.timeouts.request.filter(|it| !it.is_zero()).map(VclDuration::timeout),
+            retries: it.retry.as_ref().map_or(0, |it| it.attempts),
+            has_retry: it.retry.is_some(),
+            codes: (!codes.is_empty()).then(|| VclExpr::joined(&codes, " || ")),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+
+# Which rule a request is for. A subroutine that returns has found none.
+{%- for host in hosts %}
+{%- for group in host.paths.exact %}
+{% include "group.vcl" %}
+{%- endfor %}
+{%- for group in host.paths.prefixes %}
+{% include "group.vcl" %}
+{%- endfor %}
+
+# {{ host.comment }}
+sub {{ host.sub }} {
+{%- for header in host.paths.headers %}
+	std.collect(req.http.{{ header }}, ",");
+{%- endfor %}
+{%- if !host.paths.exact.is_empty() %}
+	if ({{ host.exact_set }}.match(req.url)) {
+		call {{ host.exact_set }}.subroutine(select=UNIQUE);
+	} else if (req.url ~ "\?" && {{ host.exact_set }}.match(regsub(req.url, "\?.*$", ""))) {
+		call {{ host.exact_set }}.subroutine(select=UNIQUE);
+	}
+{%- endif %}
+{%- if !host.paths.regexes.is_empty() %}
+	var.set("path", regsub(req.url, "\?.*$", ""));
+{%- endif %}
+{%- for entry in host.paths.regexes %}
+	if (var.get("path") ~ {{ entry.path }}{% if let Some(condition) = entry.condition %} && {{ condition }}{% endif %}) {
+		call {{ entry.rule }};
+	}
+{%- endfor %}
+{%- if let Some(everything) = host.paths.everything %}
+	call {{ everything }};
+{%- else if !host.paths.prefixes.is_empty() %}
+	if ({{ host.prefix_set }}.hasprefix(req.url + "/")) {
+		call {{ host.prefix_set }}.subroutine(select=LONGEST);
+	}
+{%- endif %}
+{%- if let Some(fallback) = host.fallback %}
+	# The next wider host of the listener.
+	call {{ fallback }};
+{%- endif %}
+}
+{%- endfor %}

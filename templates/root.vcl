@@ -10,8 +10,12 @@ backend default none;
 
 sub vcl_init {
 {%- for port in ports %}
+{%- if !port.table.exact.is_empty() %}
 	new {{ port.table.exact_set }} = selector.set();
+{%- endif %}
+{%- if !port.table.wild.is_empty() %}
 	new {{ port.table.wild_set }} = selector.set();
+{%- endif %}
 {%- endfor %}
 }
 {% for label in labels %}

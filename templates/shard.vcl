@@ -11,12 +11,13 @@ import std;
 import var;
 
 backend default none;
-{% include "shard/backends.vcl" %}
+{%- include "shard/backends.vcl" %}
 {%- include "shard/rules.vcl" %}
 {%- include "shard/match.vcl" %}
 {%- include "shard/recv.vcl" %}
 {%- include "shard/backend.vcl" %}
 {%- include "shard/deliver.vcl" %}
+
 # The look-up tables, now that what they call is known.
 sub vcl_init {
 {%- for port in ports %}
@@ -29,7 +30,7 @@ sub vcl_init {
 	{{ host.exact_set }}.add({{ element }}, sub={{ group.sub }});
 {%- endfor %}
 {%- endfor %}
-{%- if host.paths.everything.is_none() %}
+{%- if host.paths.looks_up_prefixes() %}
 {%- for group in host.paths.prefixes %}
 {%- for element in group.elements %}
 	{{ host.prefix_set }}.add({{ element }}, sub={{ group.sub }});

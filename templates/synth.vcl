@@ -4,7 +4,7 @@ sub vcl_synth {
 		set resp.body = "";
 	} else {
 		set resp.http.Content-Type = "text/plain; charset=utf-8";
-		set resp.body = resp.status + " " + resp.reason + {"
+		set resp.body = "" + resp.status + " " + resp.reason + {"
 "};
 	}
 	return (deliver);

@@ -1,1 +1,86 @@
-//! Report to conditions.
+//! Report to statuses: the conditions that `kubectl get` shows.
+//!
+//! `gateway` and `route` decide what is said; `conditions` has the words; `document` is how statuses are printed.
+
+mod conditions;
+mod document;
+mod gateway;
+mod route;
+
+use std::collections::BTreeMap;
+
+use gateway_api::experimental::gatewayclasses::GatewayClassStatus;
+use gateway_api::experimental::gateways::GatewayStatus;
+use gateway_api::experimental::httproutes::HttpRouteStatus;
+use gateway_api::experimental::listenersets::ListenerSetStatus;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::model::ObjectKey;
+use crate::translate::{Report, Settings};
+
+pub use document::Row;
+
+/// Whether what was translated is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Programmed {
+    /// Varnish serves all of it.
+    Yes,
+    /// Not yet, or not known; the text says what is awaited.
+    Pending(String),
+    /// Varnish refused a part of it; the text has the compiler's message.
+    Failed(String),
+}
+
+/// What statuses depend on besides the report.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Whether Varnish serves it.
+    pub programmed: Programmed,
+    /// Addresses that clients connect to.
+    pub addresses: Vec<String>,
+    /// The time of conditions that are new.
+    pub now: Time,
+}
+
+/// The statuses of all objects that are ours to speak about.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(missing_docs, reason = "each field holds the statuses of the kind of its name")]
+pub struct Statuses {
+    pub classes: BTreeMap<ObjectKey, GatewayClassStatus>,
+    pub gateways: BTreeMap<ObjectKey, GatewayStatus>,
+    pub listener_sets: BTreeMap<ObjectKey, ListenerSetStatus>,
+    pub routes: BTreeMap<ObjectKey, HttpRouteStatus>,
+}
+
+/// Says what the report means. Pure: the time is an argument.
+#[must_use]
+pub fn build(report: &Report, settings: &Settings, context: &Context) -> Statuses {
+    let class = |it| GatewayClassStatus { conditions: Some(gateway::class(it, context)), ..Default::default() };
+    Statuses {
+        classes: report.classes.iter().map(|(key, it)| (key.clone(), class(it))).collect(),
+        gateways: report.gateways.iter().map(|(key, it)| (key.clone(), gateway::gateway(it, context))).collect(),
+        listener_sets: report.listener_sets.iter().map(|(key, it)| (key.clone(), gateway::listener_set(it, context))).collect(),
+        routes: report.routes.iter().map(|(key, it)| (key.clone(), route::route(it, settings, context))).collect(),
+    }
+}
+
+/// One thing to be said, before it has a time.
+struct Said {
+    condition: &'static str,
+    status: &'static str,
+    reason: &'static str,
+    message: String,
+}
+
+impl Said {
+    fn at(self, generation: Option<i64>, now: &Time) -> Condition {
+        Condition {
+            type_: self.condition.to_owned(),
+            status: self.status.to_owned(),
+            reason: self.reason.to_owned(),
+            message: self.message,
+            observed_generation: generation,
+            last_transition_time: now.clone(),
+        }
+    }
+}

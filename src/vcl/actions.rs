@@ -7,7 +7,7 @@ use super::programs::{ChangeVcl, Fetch, Response, changes};
 use super::shard::{Numbered, director};
 use super::urls::{location, rewritten};
 use crate::bundle::hex;
-use crate::model::{Branch, Forward, ListenerId, Model, Outcome, Rule};
+use crate::model::{Branch, Filters, Forward, ListenerId, Model, Outcome, Rule};
 
 /// A rule's subroutine. It never returns to its caller: each branch ends the request's way through `vcl_recv`.
 pub(super) struct RuleVcl {
@@ -22,6 +22,8 @@ pub(super) struct RuleVcl {
 
 /// A branch, taken if the draw says so.
 pub(super) struct BranchVcl {
+    /// Its own subroutine, where there are several branches.
+    pub sub: Option<VclIdent>,
     /// Taken when a random number below the second is below the first; always, if absent.
     pub draw: Option<(u32, u32)>,
     pub request: Vec<ChangeVcl>,
@@ -59,35 +61,32 @@ impl RuleVcl {
     pub(super) fn new(sub: VclIdent, listener: &ListenerId, rule: &Rule, model: &Model, programs: &mut Programs) -> Self {
         let mut rest: u32 = rule.branches.iter().map(|branch| branch.weight).sum();
         let mut branches = Vec::new();
-        for branch in &rule.branches {
+        for (number, branch) in rule.branches.iter().enumerate() {
             let draw = (branch.weight < rest).then_some((branch.weight, rest));
             rest = rest.saturating_sub(branch.weight);
-            branches.push(BranchVcl::new(draw, listener, rule, branch, model, programs));
+            let own = (rule.branches.len() > 1).then(|| sub.with_branch(number));
+            let vcl = BranchVcl::new(listener, rule, branch, model, programs);
+            branches.push(BranchVcl { sub: own, draw, ..vcl });
         }
-        let own = crate::model::Filters::default();
+        let own = Filters::default();
+        let preflight = rule.filters.cors.as_ref().and_then(|_| Response::of(&rule.filters, &own));
         Self {
             sub,
             comment: VclComment::new(&rule.id),
             fetch: Fetch::of(rule).map(|it| programs.fetches.number(it)),
             request: changes(&rule.filters.request),
-            preflight: rule.filters.cors.is_some().then(|| Response::of(&rule.filters, &own)).flatten().map(|it| programs.responses.number(it)),
+            preflight: preflight.map(|it| programs.responses.number(it)),
             branches,
         }
     }
 }
 
 impl BranchVcl {
-    fn new(
-        draw: Option<(u32, u32)>,
-        listener: &ListenerId,
-        rule: &Rule,
-        branch: &Branch,
-        model: &Model,
-        programs: &mut Programs,
-    ) -> Self {
+    fn new(listener: &ListenerId, rule: &Rule, branch: &Branch, model: &Model, programs: &mut Programs) -> Self {
         let response = Response::of(&rule.filters, &branch.filters).map(|it| programs.responses.number(it));
         Self {
-            draw,
+            sub: None,
+            draw: None,
             request: changes(&branch.filters.request),
             preflight: branch.filters.cors.is_some().then(|| response.clone()).flatten(),
             response,

@@ -136,6 +136,12 @@ impl VclIdent {
         Self(ident)
     }
 
+    /// The identifier with a branch's number after it.
+    #[must_use]
+    pub fn with_branch(&self, number: usize) -> Self {
+        Self(format!("{}__branch_{number}", self.0))
+    }
+
     /// An identifier out of a fixed word and a number.
     #[must_use]
     pub fn numbered(word: &'static str, number: usize) -> Self {

@@ -41,6 +41,13 @@ pub(super) struct Paths {
     pub headers: Vec<VclHeader>,
 }
 
+impl Paths {
+    /// Whether there are prefixes to choose from.
+    pub(super) fn looks_up_prefixes(&self) -> bool {
+        self.everything.is_none() && !self.prefixes.is_empty()
+    }
+}
+
 /// Sorts the matches of a host, which come in order of precedence, by path. `rule` names a rule's subroutine.
 pub(super) fn paths(host: usize, it: &VirtualHost, mut rule: impl FnMut(&RouteMatch) -> VclIdent) -> Paths {
     let mut exact: BTreeMap<&str, Vec<Try>> = BTreeMap::new();

@@ -1,6 +1,6 @@
 //! What a rule wants done at other times than when the request comes in. Rules that want the same share it.
 
-use super::literal::{VclComment, VclDuration, VclExpr, VclHeader, VclRegex, VclString, regex_escape};
+use super::literal::{VclComment, VclDuration, VclExpr, VclHeader, VclIdent, VclRegex, VclString, regex_escape};
 use crate::model::{Cors, HeaderChange, HeaderList, Origin, Retry, Rule, Timeouts};
 
 /// A change of a header.
@@ -44,6 +44,7 @@ impl Response {
 /// A [`Response`] for the template.
 pub(super) struct ResponseVcl {
     pub id: VclString,
+    pub sub: VclIdent,
     pub cors: Option<CorsVcl>,
     pub changes: Vec<ChangeVcl>,
 }
@@ -51,7 +52,8 @@ pub(super) struct ResponseVcl {
 impl ResponseVcl {
     pub(super) fn new(id: usize, it: &Response) -> Self {
         let cors = it.cors.as_ref().map(CorsVcl::new);
-        Self { id: VclString::new(&id.to_string()), cors, changes: changes(&it.changes) }
+        let sub = VclIdent::numbered("response", id);
+        Self { id: VclString::new(&id.to_string()), sub, cors, changes: changes(&it.changes) }
     }
 }
 
@@ -153,6 +155,11 @@ impl FetchVcl {
     /// The time limit of one try in seconds; without one, that of all tries.
     pub(super) fn try_real(&self) -> String {
         self.one_try.or(self.all_tries).map(VclDuration::real).unwrap_or_default()
+    }
+
+    /// Whether one try may take less than Varnish's default for connecting, 3.5 s.
+    pub(super) fn limits_connect(&self) -> bool {
+        self.one_try.is_some_and(|it| it.get().as_millis() < 3500)
     }
 
     pub(super) fn new(id: usize, it: &Fetch) -> Self {

@@ -1,4 +1,5 @@
 
+
 sub vcl_backend_fetch {
 	if (bereq.retries == 0) {
 		var.set_real("start", std.time2real(now, 0.0));
@@ -15,7 +16,9 @@ sub vcl_backend_fetch {
 	if (var.get("fetch") == {{ fetch.id }}) {
 		# {{ fetch.comment }}
 {%- if let Some(one_try) = fetch.one_try %}
+{%- if fetch.limits_connect() %}
 		set bereq.connect_timeout = {{ one_try }};
+{%- endif %}
 		set bereq.first_byte_timeout = {{ one_try }};
 		set bereq.between_bytes_timeout = {{ one_try }};
 {%- endif %}
@@ -23,6 +26,9 @@ sub vcl_backend_fetch {
 		if (bereq.retries > 0 && var.get_real("try") + {{ fetch.try_real() }} > var.get_real("start") + {{ all_tries.real() }}) {
 			# What is left of the request's time.
 			set bereq.first_byte_timeout = std.duration(real=var.get_real("start") + {{ all_tries.real() }} - var.get_real("try"));
+			if (bereq.first_byte_timeout < 1ms) {
+				set bereq.first_byte_timeout = 1ms;
+			}
 		}
 {%- endif %}
 	}

@@ -1,4 +1,5 @@
 
+
 # Which rule a request is for. A subroutine that returns has found none.
 {%- for host in hosts %}
 {%- for group in host.paths.exact %}
@@ -30,7 +31,7 @@ sub {{ host.sub }} {
 {%- endfor %}
 {%- if let Some(everything) = host.paths.everything %}
 	call {{ everything }};
-{%- else if !host.paths.prefixes.is_empty() %}
+{%- else if host.paths.looks_up_prefixes() %}
 	if ({{ host.prefix_set }}.hasprefix(req.url + "/")) {
 		call {{ host.prefix_set }}.subroutine(select=LONGEST);
 	}

@@ -1,8 +1,11 @@
 
-{% for port in ports %}
+
+# Which host a request is for.
+{%- for port in ports %}
 {%- let table = port.table %}
-{%- include "hosts.vcl" %}
-{% endfor %}
+{% include "hosts.vcl" %}
+{%- endfor %}
+
 sub vcl_recv {
 {%- if !fetches.is_empty() %}
 	unset req.http.X-Copal-Fetch;

@@ -1,6 +1,15 @@
 
+
 # What rules do. Each ends the request's way through vcl_recv.
 {%- for rule in rules %}
+{%- for branch in rule.branches %}
+{%- if let Some(sub) = branch.sub %}
+
+sub {{ sub }} {
+{%- include "branch.vcl" %}
+}
+{%- endif %}
+{%- endfor %}
 
 # {{ rule.comment }}
 sub {{ rule.sub }} {
@@ -13,45 +22,16 @@ sub {{ rule.sub }} {
 {%- let preflight = rule.preflight %}
 {%- include "preflight.vcl" %}
 {%- for branch in rule.branches %}
-{%- if let Some((below, of)) = branch.draw %}
+{%- match (branch.sub.as_ref(), branch.draw) %}
+{%- when (Some(sub), Some((below, of))) %}
 	if (std.random(0, {{ of }}) < {{ below }}) {
-{%- endif %}
-{%- let changes = branch.request %}
-{%- include "changes.vcl" %}
-{%- let preflight = branch.preflight %}
-{%- include "preflight.vcl" %}
-{%- if let Some(response) = branch.response %}
-	var.set("response", {{ response }});
-{%- endif %}
-{%- match branch.outcome %}
-{%- when OutcomeVcl::Synth { status, comment } %}
-	# {{ comment }}
-	return (synth({{ status }}));
-{%- when OutcomeVcl::Redirect { status, location } %}
-	var.set("location", {{ location }});
-	return (synth({{ status }}));
-{%- when OutcomeVcl::Forward(forward) %}
-{%- if let Some(host) = forward.host %}
-	var.set("key", {{ forward.key }} + " " + req.http.Host);
-	set req.http.X-Forwarded-Host = req.http.Host;
-	set req.http.Host = {{ host }};
-{%- else %}
-	var.set("key", {{ forward.key }});
-{%- endif %}
-{%- if let Some(url) = forward.url %}
-	set req.url = {{ url }};
-{%- endif %}
-	set req.backend_hint = {{ forward.director }}.backend();
-{%- if forward.websocket %}
-	if (req.method == "GET" && req.http.Upgrade ~ "(?i)^websocket$") {
-		return (pipe);
+		call {{ sub }};
 	}
-{%- endif %}
-	call forward;
+{%- when (Some(sub), None) %}
+	call {{ sub }};
+{%- when (None, _) %}
+{%- include "branch.vcl" %}
 {%- endmatch %}
-{%- if branch.draw.is_some() %}
-	}
-{%- endif %}
 {%- endfor %}
 }
 {%- endfor %}

@@ -1,1 +1,0 @@
-//! The decision for one request, step by step.

@@ -1,0 +1,175 @@
+//! The decision for one request, step by step, from the same model that VCL is rendered from.
+
+mod evaluate;
+mod request;
+mod text;
+
+use serde::Serialize;
+
+use crate::model::{
+    Branch, Filters, HeaderChange, Model, Outcome, PathRewrite, Redirect, RouteMatch, Rule, VirtualHost,
+    normalise,
+};
+pub use request::{InvalidRequest, Request};
+
+/// What answers a request, and why.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    /// The port that the request came in on, as the listener has it.
+    pub port: u16,
+    /// The host as it is looked up.
+    pub host: String,
+    /// The host of the virtual host that was found first; `*` is for all hosts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virtual_host: Option<String>,
+    /// The listener that has this host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
+    /// Matches in the order in which they were tried, up to the one that fits.
+    pub tried: Vec<Tried>,
+    /// The rule that fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Chosen>,
+    /// The status that the gateway answers with by itself, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+}
+
+/// A match that was looked at.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tried {
+    /// Namespace and name of the HTTPRoute.
+    pub route: String,
+    /// The rule's place in it.
+    pub rule: usize,
+    /// What the match asks for.
+    pub wants: String,
+    /// The first thing that does not fit; none if all does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub misfit: Option<String>,
+}
+
+/// The rule that was chosen, and what it does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Chosen {
+    /// Namespace and name of the HTTPRoute.
+    pub route: String,
+    /// The rule's place in it.
+    pub rule: usize,
+    /// The rule's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The rule's filters and limits.
+    pub filters: Vec<String>,
+    /// One for each way to answer.
+    pub branches: Vec<ChosenBranch>,
+    /// What the cache does.
+    pub cache: String,
+}
+
+/// A way to answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChosenBranch {
+    /// Its share of requests, in percent.
+    pub share: f64,
+    /// What it is.
+    pub outcome: String,
+    /// The branch's own filters.
+    pub filters: Vec<String>,
+    /// Ready endpoints of its Service.
+    pub endpoints: Vec<String>,
+    /// The status that the gateway answers with by itself, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+}
+
+/// Explains what the model does with a request.
+#[must_use]
+pub fn explain(model: &Model, request: &Request) -> Explanation {
+    let host = normalise(request.host());
+    let mut explanation = Explanation {
+        port: request.port,
+        virtual_host: None,
+        listener: None,
+        tried: Vec::new(),
+        rule: None,
+        status: Some(404),
+        host,
+    };
+    let Some((pattern, found)) = model.virtual_host(request.port, &explanation.host) else { return explanation };
+    explanation.virtual_host = Some(pattern.to_string());
+    explanation.listener = Some(found.listener.to_string());
+    let Some(fitting) = find(model, request, found, &mut explanation.tried) else { return explanation };
+    let chosen = chosen(model, request, &fitting.rule);
+    explanation.status = match chosen.branches.as_slice() {
+        [branch] => branch.status,
+        _ => None,
+    };
+    explanation.rule = Some(chosen);
+    explanation
+}
+
+/// The first match that fits, in this virtual host or in those that it falls back to.
+fn find<'a>(
+    model: &'a Model,
+    request: &Request,
+    host: &'a VirtualHost,
+    tried: &mut Vec<Tried>,
+) -> Option<&'a RouteMatch> {
+    for it in &host.matches {
+        let misfit = evaluate::misfit(it, request);
+        let id = &it.rule.id;
+        let fits = misfit.is_none();
+        tried.push(Tried { route: id.route.to_string(), rule: id.index, wants: text::wants(it), misfit });
+        if fits {
+            return Some(it);
+        }
+    }
+    let hosts = model.ports.get(&request.port)?;
+    find(model, request, hosts.get(host.fallback.as_ref()?)?, tried)
+}
+
+fn chosen(model: &Model, request: &Request, rule: &Rule) -> Chosen {
+    let total: u32 = rule.branches.iter().map(|branch| branch.weight).sum();
+    let mut filters = text::filters(&rule.filters);
+    filters.extend(text::limits(rule));
+    Chosen {
+        route: rule.id.route.to_string(),
+        rule: rule.id.index,
+        name: rule.id.name.clone(),
+        filters,
+        branches: rule.branches.iter().map(|branch| chosen_branch(model, branch, total)).collect(),
+        cache: cache(request),
+    }
+}
+
+fn chosen_branch(model: &Model, branch: &Branch, total: u32) -> ChosenBranch {
+    let endpoints = match &branch.outcome {
+        Outcome::Forward(it) => model.services.get(&it.service).map(|service| &service.endpoints),
+        Outcome::Redirect(_) | Outcome::Fail(_) => None,
+    };
+    let endpoints: Vec<_> = endpoints.into_iter().flatten().map(ToString::to_string).collect();
+    let status = match &branch.outcome {
+        Outcome::Redirect(it) => Some(it.status),
+        Outcome::Fail(_) => Some(500),
+        Outcome::Forward(_) => endpoints.is_empty().then_some(503),
+    };
+    ChosenBranch {
+        share: f64::from(branch.weight) * 100.0 / f64::from(total.max(1)),
+        outcome: text::outcome(&branch.outcome),
+        filters: text::filters(&branch.filters),
+        endpoints,
+        status,
+    }
+}
+
+fn cache(request: &Request) -> String {
+    let carries = |name: &str| request.header(name).is_some();
+    if !matches!(request.method.as_str(), "GET" | "HEAD") {
+        format!("pass: method {} is not looked up", request.method)
+    } else if carries("authorization") || carries("cookie") {
+        "pass: the request has Authorization or Cookie".to_owned()
+    } else {
+        "look-up; stored if the response says for how long (Cache-Control, Expires)".to_owned()
+    }
+}

@@ -1,0 +1,136 @@
+//! The conditions' words: types, statuses and reasons of the Gateway API v1.
+
+use super::{Programmed, Said};
+use crate::translate::report::{GatewayProblem, ListenerProblem, ListenerSetProblem, RefProblem, RouteAccepted};
+
+const TRUE: &str = "True";
+const FALSE: &str = "False";
+
+fn say(condition: &'static str, status: &'static str, reason: &'static str, message: impl Into<String>) -> Said {
+    Said { condition, status, reason, message: message.into() }
+}
+
+/// `Accepted`, of a GatewayClass.
+pub(super) fn class_accepted(invalid_parameters: Option<&String>) -> Said {
+    match invalid_parameters {
+        None => say("Accepted", TRUE, "Accepted", "Copal serves Gateways of this class"),
+        Some(message) => say("Accepted", FALSE, "InvalidParameters", message),
+    }
+}
+
+/// How many listeners of a Gateway or ListenerSet are valid.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Valid {
+    All,
+    Some,
+    None,
+}
+
+/// `Accepted`, of a Gateway.
+pub(super) fn gateway_accepted(problem: Option<&GatewayProblem>, listeners: Valid) -> Said {
+    match (problem, listeners) {
+        (Some(GatewayProblem::InvalidParameters(message)), _) => say("Accepted", FALSE, "InvalidParameters", message),
+        (Some(GatewayProblem::UnsupportedAddress(message)), _) => say("Accepted", FALSE, "UnsupportedAddress", message),
+        (None, Valid::All) => say("Accepted", TRUE, "Accepted", "all listeners are valid"),
+        (None, Valid::Some) => say("Accepted", TRUE, "ListenersNotValid", "some listeners are not valid; the others are served"),
+        (None, Valid::None) => say("Accepted", FALSE, "ListenersNotValid", "no listener is valid"),
+    }
+}
+
+/// `Programmed`, of a Gateway or a listener that is accepted.
+pub(super) fn programmed(served: &Programmed) -> Said {
+    match served {
+        Programmed::Yes => say("Programmed", TRUE, "Programmed", "Varnish serves this configuration"),
+        Programmed::Pending(message) => say("Programmed", FALSE, "Pending", message),
+        Programmed::Failed(message) => say("Programmed", FALSE, "Invalid", message),
+    }
+}
+
+/// `Programmed`, of what is not accepted.
+pub(super) fn not_programmed(accepted: &Said) -> Said {
+    let reason = match accepted.reason {
+        "HostnameConflict" | "ProtocolConflict" | "NotAllowed" | "ListenersNotValid" | "PortUnavailable" => accepted.reason,
+        _ => "Invalid",
+    };
+    say("Programmed", FALSE, reason, accepted.message.clone())
+}
+
+/// `Accepted`, of a ListenerSet.
+pub(super) fn listener_set_accepted(problem: Option<&ListenerSetProblem>, listeners: Valid) -> Said {
+    match (problem, listeners) {
+        (Some(ListenerSetProblem::NotAllowed), _) => {
+            say("Accepted", FALSE, "NotAllowed", "the Gateway's allowedListeners does not allow this ListenerSet")
+        }
+        (Some(ListenerSetProblem::ParentNotAccepted), _) => {
+            say("Accepted", FALSE, "ParentNotAccepted", "the Gateway is not accepted")
+        }
+        (None, valid) => gateway_accepted(None, valid),
+    }
+}
+
+/// `Accepted`, of a listener.
+pub(super) fn listener_accepted(problem: Option<&ListenerProblem>) -> Said {
+    let no = |reason, message: &String| say("Accepted", FALSE, reason, message);
+    match problem {
+        None => say("Accepted", TRUE, "Accepted", "the listener is valid"),
+        Some(ListenerProblem::UnsupportedProtocol(message)) => no("UnsupportedProtocol", message),
+        Some(ListenerProblem::PortUnavailable(message)) => no("PortUnavailable", message),
+        Some(ListenerProblem::Invalid(message)) => no("Invalid", message),
+        Some(ListenerProblem::HostnameConflict(message)) => no("HostnameConflict", message),
+        Some(ListenerProblem::ProtocolConflict(message)) => no("ProtocolConflict", message),
+    }
+}
+
+/// `Conflicted`, of a listener.
+pub(super) fn conflicted(problem: Option<&ListenerProblem>) -> Said {
+    match problem {
+        Some(ListenerProblem::HostnameConflict(message)) => say("Conflicted", TRUE, "HostnameConflict", message),
+        Some(ListenerProblem::ProtocolConflict(message)) => say("Conflicted", TRUE, "ProtocolConflict", message),
+        _ => say("Conflicted", FALSE, "NoConflicts", "no other listener is in its way"),
+    }
+}
+
+/// `ResolvedRefs`, of a listener.
+pub(super) fn listener_refs(invalid_kinds: Option<&String>) -> Said {
+    match invalid_kinds {
+        None => say("ResolvedRefs", TRUE, "ResolvedRefs", "all references are resolved"),
+        Some(message) => say("ResolvedRefs", FALSE, "InvalidRouteKinds", message),
+    }
+}
+
+/// `Accepted`, of a route at a parent. Notes tell what is done otherwise than the route asks for.
+pub(super) fn route_accepted(accepted: &RouteAccepted, notes: &[String]) -> Said {
+    let no = |reason, message: &str| say("Accepted", FALSE, reason, message);
+    match accepted {
+        RouteAccepted::Yes if notes.is_empty() => say("Accepted", TRUE, "Accepted", "the route is attached"),
+        RouteAccepted::Yes => say("Accepted", TRUE, "Accepted", format!("the route is attached; {}", notes.join("; "))),
+        RouteAccepted::NotAllowedByListeners => {
+            no("NotAllowedByListeners", "no listener's allowedRoutes allows this route")
+        }
+        RouteAccepted::NoMatchingParent => no("NoMatchingParent", "no listener has this sectionName and port"),
+        RouteAccepted::NoMatchingListenerHostname => {
+            no("NoMatchingListenerHostname", "no listener has a host in common with the route")
+        }
+        RouteAccepted::UnsupportedValue(message) => no("UnsupportedValue", message),
+        RouteAccepted::IncompatibleFilters(message) => no("IncompatibleFilters", message),
+    }
+}
+
+/// `ResolvedRefs`, of a route.
+pub(super) fn route_refs(unresolved: Option<&RefProblem>) -> Said {
+    let reason = match unresolved {
+        None => return say("ResolvedRefs", TRUE, "ResolvedRefs", "all references are resolved"),
+        Some(RefProblem::RefNotPermitted(_)) => "RefNotPermitted",
+        Some(RefProblem::InvalidKind(_)) => "InvalidKind",
+        Some(RefProblem::BackendNotFound(_)) => "BackendNotFound",
+        Some(RefProblem::UnsupportedProtocol(_)) => "UnsupportedProtocol",
+    };
+    say("ResolvedRefs", FALSE, reason, unresolved.map(RefProblem::message).unwrap_or_default())
+}
+
+/// `PartiallyInvalid`, of a route that is accepted with some rules that cannot be served. The spec asks for the
+/// message's first words.
+pub(super) fn partially_invalid(dropped: &[String]) -> Said {
+    let message = format!("Dropped Rule: {}; requests for it get status 500", dropped.join("; "));
+    say("PartiallyInvalid", TRUE, "UnsupportedValue", message)
+}

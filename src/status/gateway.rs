@@ -1,0 +1,91 @@
+//! What is said of classes, Gateways, ListenerSets and their listeners.
+
+use gateway_api::experimental::gateways::{
+    GatewayStatus, GatewayStatusAddresses, GatewayStatusListeners, GatewayStatusListenersSupportedKinds,
+};
+use gateway_api::experimental::listenersets::{
+    ListenerSetStatus, ListenerSetStatusListeners, ListenerSetStatusListenersSupportedKinds,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::Context;
+use super::conditions::{
+    Valid, class_accepted, conflicted, gateway_accepted, listener_accepted, listener_refs, listener_set_accepted,
+    not_programmed, programmed,
+};
+use crate::snapshot::GATEWAY_GROUP;
+use crate::translate::report::{ClassReport, GatewayReport, ListenerReport, ListenerSetReport};
+
+pub(super) fn class(it: &ClassReport, context: &Context) -> Vec<Condition> {
+    vec![class_accepted(it.invalid_parameters.as_ref()).at(it.generation, &context.now)]
+}
+
+pub(super) fn gateway(it: &GatewayReport, context: &Context) -> GatewayStatus {
+    let accepted = gateway_accepted(it.problem.as_ref(), valid(&it.listeners));
+    let is_accepted = accepted.status == "True";
+    let programmed = if is_accepted { programmed(&context.programmed) } else { not_programmed(&accepted) };
+    let listeners = it.listeners.iter().map(|listener| GatewayStatusListeners {
+        attached_routes: listener.attached_routes,
+        conditions: listener_conditions(listener, it.generation, it.problem.is_none(), context),
+        name: listener.name.clone(),
+        supported_kinds: Some(listener.supported_kinds.iter().map(|kind| supported_kind(kind)).collect()),
+    });
+    GatewayStatus {
+        addresses: is_accepted.then(|| context.addresses.iter().map(|it| address(it)).collect()),
+        attached_listener_sets: Some(it.attached_listener_sets),
+        conditions: Some(vec![accepted.at(it.generation, &context.now), programmed.at(it.generation, &context.now)]),
+        listeners: Some(listeners.collect()),
+    }
+}
+
+fn address(value: &str) -> GatewayStatusAddresses {
+    GatewayStatusAddresses { r#type: Some("IPAddress".into()), value: value.to_owned() }
+}
+
+fn supported_kind(kind: &str) -> GatewayStatusListenersSupportedKinds {
+    GatewayStatusListenersSupportedKinds { group: Some(GATEWAY_GROUP.into()), kind: kind.to_owned() }
+}
+
+pub(super) fn listener_set(it: &ListenerSetReport, context: &Context) -> ListenerSetStatus {
+    let accepted = listener_set_accepted(it.problem.as_ref(), valid(&it.listeners));
+    let is_accepted = accepted.status == "True";
+    let programmed = if is_accepted { programmed(&context.programmed) } else { not_programmed(&accepted) };
+    let kind = |kind: &&str| ListenerSetStatusListenersSupportedKinds {
+        group: Some(GATEWAY_GROUP.into()),
+        kind: (*kind).to_owned(),
+    };
+    let listeners = it.listeners.iter().map(|listener| ListenerSetStatusListeners {
+        attached_routes: listener.attached_routes,
+        conditions: listener_conditions(listener, it.generation, it.problem.is_none(), context),
+        name: listener.name.clone(),
+        supported_kinds: Some(listener.supported_kinds.iter().map(kind).collect()),
+    });
+    ListenerSetStatus {
+        conditions: Some(vec![accepted.at(it.generation, &context.now), programmed.at(it.generation, &context.now)]),
+        listeners: Some(listeners.collect()),
+    }
+}
+
+/// How many listeners are valid; a Gateway without any of its own has ListenerSets, or waits for them.
+fn valid(listeners: &[ListenerReport]) -> Valid {
+    let valid = listeners.iter().filter(|it| it.is_valid()).count();
+    match valid {
+        count if count == listeners.len() => Valid::All,
+        0 => Valid::None,
+        _ => Valid::Some,
+    }
+}
+
+fn listener_conditions(it: &ListenerReport, generation: Option<i64>, served: bool, context: &Context) -> Vec<Condition> {
+    let accepted = listener_accepted(it.problem.as_ref());
+    let refs = listener_refs(it.invalid_kinds.as_ref());
+    let programmed = if !it.is_valid() {
+        not_programmed(&accepted)
+    } else if it.supported_kinds.is_empty() || !served {
+        not_programmed(&refs)
+    } else {
+        programmed(&context.programmed)
+    };
+    let said = [accepted, conflicted(it.problem.as_ref()), refs, programmed];
+    said.into_iter().map(|it| it.at(generation, &context.now)).collect()
+}

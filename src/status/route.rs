@@ -1,0 +1,33 @@
+//! What is said of a route at each of its parents.
+
+use gateway_api::experimental::httproutes::{
+    HttpRouteParentRefs, HttpRouteStatus, HttpRouteStatusParents, HttpRouteStatusParentsParentRef,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::Context;
+use super::conditions::{partially_invalid, route_accepted, route_refs};
+use crate::translate::Settings;
+use crate::translate::report::{ParentReport, RouteAccepted, RouteReport};
+
+pub(super) fn route(it: &RouteReport, settings: &Settings, context: &Context) -> HttpRouteStatus {
+    let parents = it.parents.iter().map(|parent| HttpRouteStatusParents {
+        conditions: conditions(parent, it.generation, context),
+        controller_name: settings.controller_name.clone(),
+        parent_ref: parent_ref(&parent.parent),
+    });
+    HttpRouteStatus { parents: parents.collect() }
+}
+
+fn conditions(it: &ParentReport, generation: Option<i64>, context: &Context) -> Vec<Condition> {
+    let accepted = route_accepted(&it.accepted, &it.notes);
+    let partial = it.accepted == RouteAccepted::Yes && !it.dropped.is_empty();
+    let partial = partial.then(|| partially_invalid(&it.dropped));
+    let said = [accepted, route_refs(it.unresolved.as_ref())].into_iter().chain(partial);
+    said.map(|it| it.at(generation, &context.now)).collect()
+}
+
+fn parent_ref(it: &HttpRouteParentRefs) -> HttpRouteStatusParentsParentRef {
+    let HttpRouteParentRefs { group, kind, name, namespace, port, section_name } = it.clone();
+    HttpRouteStatusParentsParentRef { group, kind, name, namespace, port, section_name }
+}

@@ -84,8 +84,8 @@ fn header_line(line: &str) -> Result<(String, String), InvalidRequest> {
 /// same, they stay as they are.
 pub(super) fn decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
+    let mut rest = text.as_bytes().iter();
+    while let Some(&byte) = rest.next() {
         let code = rest.as_slice().get(..2).and_then(|it| std::str::from_utf8(it).ok());
         let code = code.filter(|it| it.bytes().all(|b| b.is_ascii_hexdigit()));
         match (byte, code.and_then(|code| u8::from_str_radix(code, 16).ok())) {

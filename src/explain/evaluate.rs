@@ -13,7 +13,9 @@ pub(super) fn misfit(it: &RouteMatch, request: &Request) -> Option<String> {
     }
     let headers = it.headers.iter().find_map(|header| match request.header(header.name.as_str()) {
         None => Some(format!("there is no header {}", header.name)),
-        Some(value) => (!value_fits(&header.value, &value)).then(|| format!("header {} is {value:?}", header.name)),
+        Some(value) => {
+            (!value_fits(&header.value, &value)).then(|| format!("header {} is {value:?}", header.name))
+        }
     });
     headers.or_else(|| it.query.iter().find_map(|query| query_misfit(&query.name, &query.value, request)))
 }

@@ -96,11 +96,13 @@ pub fn explain(model: &Model, request: &Request) -> Explanation {
         status: Some(404),
         host,
     };
-    let Some((pattern, found)) = model.virtual_host(request.port, &explanation.host) else { return explanation };
+    let Some((pattern, found)) = model.virtual_host(request.port, &explanation.host) else {
+        return explanation;
+    };
     explanation.virtual_host = Some(pattern.to_string());
     explanation.listener = Some(found.listener.to_string());
     let Some(fitting) = find(model, request, found, &mut explanation.tried) else { return explanation };
-    let chosen = chosen(model, request, &fitting.rule);
+    let chosen = chosen(request, &fitting.rule);
     explanation.status = match chosen.branches.as_slice() {
         [branch] => branch.status,
         _ => None,
@@ -129,7 +131,7 @@ fn find<'a>(
     find(model, request, hosts.get(host.fallback.as_ref()?)?, tried)
 }
 
-fn chosen(model: &Model, request: &Request, rule: &Rule) -> Chosen {
+fn chosen(request: &Request, rule: &Rule) -> Chosen {
     let total: u32 = rule.branches.iter().map(|branch| branch.weight).sum();
     let mut filters = text::filters(&rule.filters);
     filters.extend(text::limits(rule));
@@ -138,14 +140,14 @@ fn chosen(model: &Model, request: &Request, rule: &Rule) -> Chosen {
         rule: rule.id.index,
         name: rule.id.name.clone(),
         filters,
-        branches: rule.branches.iter().map(|branch| chosen_branch(model, branch, total)).collect(),
+        branches: rule.branches.iter().map(|branch| chosen_branch(branch, total)).collect(),
         cache: cache(request),
     }
 }
 
-fn chosen_branch(model: &Model, branch: &Branch, total: u32) -> ChosenBranch {
+fn chosen_branch(branch: &Branch, total: u32) -> ChosenBranch {
     let endpoints = match &branch.outcome {
-        Outcome::Forward(it) => model.services.get(&it.service).map(|service| &service.endpoints),
+        Outcome::Forward(it) => Some(&it.backend.endpoints),
         Outcome::Redirect(_) | Outcome::Fail(_) => None,
     };
     let endpoints: Vec<_> = endpoints.into_iter().flatten().map(ToString::to_string).collect();

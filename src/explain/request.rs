@@ -50,7 +50,8 @@ impl Request {
     /// A header's value; several lines are joined by commas.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<String> {
-        let lines: Vec<_> = self.headers.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str()).collect();
+        let lines: Vec<_> =
+            self.headers.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str()).collect();
         (!lines.is_empty()).then(|| lines.join(","))
     }
 

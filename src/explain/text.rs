@@ -14,7 +14,8 @@ pub(super) fn wants(it: &RouteMatch) -> String {
     };
     let method = it.method.iter().map(|method| format!("method {method}"));
     let headers = it.headers.iter().map(|header| format!("header {} {}", header.name, value(&header.value)));
-    let query = it.query.iter().map(|query| format!("query parameter {} {}", query.name, value(&query.value)));
+    let query =
+        it.query.iter().map(|query| format!("query parameter {} {}", query.name, value(&query.value)));
     for part in method.chain(headers).chain(query) {
         text.push_str(", ");
         text.push_str(&part);
@@ -38,7 +39,10 @@ pub(super) fn filters(it: &Filters) -> Vec<String> {
     };
     let request = it.request.iter().map(|it| change("request", it));
     let response = it.response.iter().map(|it| change("response", it));
-    request.chain(response).chain(it.cors.iter().map(|it| format!("CORS for {} origins", it.origins.len()))).collect()
+    request
+        .chain(response)
+        .chain(it.cors.iter().map(|it| format!("CORS for {} origins", it.origins.len())))
+        .collect()
 }
 
 /// Time limits and retries.
@@ -49,7 +53,8 @@ pub(super) fn limits(it: &Rule) -> Vec<String> {
     };
     let request = it.timeouts.request.map(|it| limit("request", it));
     let each = it.timeouts.backend_request.map(|it| limit("backendRequest", it));
-    let retry = it.retry.as_ref().map(|it| format!("up to {} more tries on statuses {:?}", it.attempts, it.codes));
+    let retry =
+        it.retry.as_ref().map(|it| format!("up to {} more tries on statuses {:?}", it.attempts, it.codes));
     request.into_iter().chain(each).chain(retry).collect()
 }
 
@@ -93,7 +98,10 @@ impl std::fmt::Display for Explanation {
             _ => writeln!(f, "  no listener on this port has this host")?,
         }
         for it in &self.tried {
-            let misfit = it.misfit.as_ref().map_or_else(|| "fits".to_owned(), |misfit| format!("does not fit: {misfit}"));
+            let misfit = it
+                .misfit
+                .as_ref()
+                .map_or_else(|| "fits".to_owned(), |misfit| format!("does not fit: {misfit}"));
             writeln!(f, "  HTTPRoute {} rule {} ({}): {misfit}", it.route, it.rule, it.wants)?;
         }
         let Some(rule) = &self.rule else { return writeln!(f, "status 404: no rule fits") };

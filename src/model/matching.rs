@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{HeaderName, Method, ObjectKey, Regex, Rule, UrlPath};
 
 /// One entry of a rule's `matches`: all that it says must hold.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteMatch {
     /// The path, without query.
     pub path: PathMatch,

@@ -2,7 +2,8 @@
 //! resolved or marked as broken.
 //!
 //! A request's way through the model: its port and host choose a [`VirtualHost`]; the first of its
-//! [`RouteMatch`]es that fits chooses a [`Rule`]; one of the rule's [`Branch`]es answers.
+//! [`RouteMatch`]es that fits chooses a [`Rule`]; one of the rule's [`Branch`]es answers. Parts are shared, so that
+//! equal models compare fast.
 
 mod host;
 mod matching;
@@ -24,12 +25,10 @@ pub use rule::{
 pub use text::{HeaderName, HeaderValue, InvalidText, Method, Regex, UrlPath};
 
 /// What one Varnish must do.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
     /// Virtual hosts by listener port and host. A port without virtual hosts listens all the same.
     pub ports: BTreeMap<u16, VirtualHosts>,
-    /// The Services that branches name, each with its ready endpoints.
-    pub services: BTreeMap<ServicePort, Service>,
 }
 
 /// The virtual hosts of a port, the most specific host first.
@@ -37,12 +36,12 @@ pub type VirtualHosts = BTreeMap<HostPattern, Arc<VirtualHost>>;
 
 /// What answers for a host on a port. It belongs to the most specific listener for that host, so that
 /// listeners are isolated from each other (Gateway API, `Listener.hostname`).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualHost {
     /// The listener.
     pub listener: ListenerId,
     /// Its matches in order of precedence: the first that fits wins.
-    pub matches: Vec<RouteMatch>,
+    pub matches: Vec<Arc<RouteMatch>>,
     /// The next wider host of the same listener, whose matches are tried when none here fits.
     pub fallback: Option<HostPattern>,
 }

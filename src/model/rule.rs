@@ -1,11 +1,12 @@
 //! What happens to a request that a rule is for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{HeaderName, HeaderValue, Hostname, RuleId, ServicePort, UrlPath};
+use super::{HeaderName, HeaderValue, Hostname, RuleId, Service, ServicePort, UrlPath};
 
 /// A rule of an HTTPRoute: its filters, then one of its branches, chosen by weight.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Where it comes from.
     pub id: RuleId,
@@ -20,7 +21,7 @@ pub struct Rule {
 }
 
 /// One way to answer: most often a backendRef.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Branch {
     /// Its share, in proportion to the sum of the rule's weights; at least 1.
     pub weight: u32,
@@ -31,7 +32,7 @@ pub struct Branch {
 }
 
 /// What answers a request.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A redirection, made by the gateway.
     Redirect(Redirect),
@@ -42,7 +43,7 @@ pub enum Outcome {
 }
 
 /// Filters that a rule and a backendRef can both have.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filters {
     /// RequestHeaderModifier.
     pub request: HeaderChanges,
@@ -67,10 +68,12 @@ pub enum HeaderChange {
 }
 
 /// Forwarding to a Service.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
-    /// The Service; its endpoints are in the model.
+    /// The Service.
     pub service: ServicePort,
+    /// Its endpoints.
+    pub backend: Arc<Service>,
     /// Changes of host and path.
     pub rewrite: Rewrite,
 }

@@ -1,12 +1,19 @@
 //! The conditions' words: types, statuses and reasons of the Gateway API v1.
 
 use super::{Programmed, Said};
-use crate::translate::report::{GatewayProblem, ListenerProblem, ListenerSetProblem, RefProblem, RouteAccepted};
+use crate::translate::report::{
+    GatewayProblem, ListenerProblem, ListenerSetProblem, RefProblem, RouteAccepted,
+};
 
 const TRUE: &str = "True";
 const FALSE: &str = "False";
 
-fn say(condition: &'static str, status: &'static str, reason: &'static str, message: impl Into<String>) -> Said {
+fn say(
+    condition: &'static str,
+    status: &'static str,
+    reason: &'static str,
+    message: impl Into<String>,
+) -> Said {
     Said { condition, status, reason, message: message.into() }
 }
 
@@ -29,10 +36,16 @@ pub(super) enum Valid {
 /// `Accepted`, of a Gateway.
 pub(super) fn gateway_accepted(problem: Option<&GatewayProblem>, listeners: Valid) -> Said {
     match (problem, listeners) {
-        (Some(GatewayProblem::InvalidParameters(message)), _) => say("Accepted", FALSE, "InvalidParameters", message),
-        (Some(GatewayProblem::UnsupportedAddress(message)), _) => say("Accepted", FALSE, "UnsupportedAddress", message),
+        (Some(GatewayProblem::InvalidParameters(message)), _) => {
+            say("Accepted", FALSE, "InvalidParameters", message)
+        }
+        (Some(GatewayProblem::UnsupportedAddress(message)), _) => {
+            say("Accepted", FALSE, "UnsupportedAddress", message)
+        }
         (None, Valid::All) => say("Accepted", TRUE, "Accepted", "all listeners are valid"),
-        (None, Valid::Some) => say("Accepted", TRUE, "ListenersNotValid", "some listeners are not valid; the others are served"),
+        (None, Valid::Some) => {
+            say("Accepted", TRUE, "ListenersNotValid", "some listeners are not valid; the others are served")
+        }
         (None, Valid::None) => say("Accepted", FALSE, "ListenersNotValid", "no listener is valid"),
     }
 }
@@ -49,7 +62,9 @@ pub(super) fn programmed(served: &Programmed) -> Said {
 /// `Programmed`, of what is not accepted.
 pub(super) fn not_programmed(accepted: &Said) -> Said {
     let reason = match accepted.reason {
-        "HostnameConflict" | "ProtocolConflict" | "NotAllowed" | "ListenersNotValid" | "PortUnavailable" => accepted.reason,
+        "HostnameConflict" | "ProtocolConflict" | "NotAllowed" | "ListenersNotValid" | "PortUnavailable" => {
+            accepted.reason
+        }
         _ => "Invalid",
     };
     say("Programmed", FALSE, reason, accepted.message.clone())
@@ -58,9 +73,12 @@ pub(super) fn not_programmed(accepted: &Said) -> Said {
 /// `Accepted`, of a ListenerSet.
 pub(super) fn listener_set_accepted(problem: Option<&ListenerSetProblem>, listeners: Valid) -> Said {
     match (problem, listeners) {
-        (Some(ListenerSetProblem::NotAllowed), _) => {
-            say("Accepted", FALSE, "NotAllowed", "the Gateway's allowedListeners does not allow this ListenerSet")
-        }
+        (Some(ListenerSetProblem::NotAllowed), _) => say(
+            "Accepted",
+            FALSE,
+            "NotAllowed",
+            "the Gateway's allowedListeners does not allow this ListenerSet",
+        ),
         (Some(ListenerSetProblem::ParentNotAccepted), _) => {
             say("Accepted", FALSE, "ParentNotAccepted", "the Gateway is not accepted")
         }
@@ -84,8 +102,12 @@ pub(super) fn listener_accepted(problem: Option<&ListenerProblem>) -> Said {
 /// `Conflicted`, of a listener.
 pub(super) fn conflicted(problem: Option<&ListenerProblem>) -> Said {
     match problem {
-        Some(ListenerProblem::HostnameConflict(message)) => say("Conflicted", TRUE, "HostnameConflict", message),
-        Some(ListenerProblem::ProtocolConflict(message)) => say("Conflicted", TRUE, "ProtocolConflict", message),
+        Some(ListenerProblem::HostnameConflict(message)) => {
+            say("Conflicted", TRUE, "HostnameConflict", message)
+        }
+        Some(ListenerProblem::ProtocolConflict(message)) => {
+            say("Conflicted", TRUE, "ProtocolConflict", message)
+        }
         _ => say("Conflicted", FALSE, "NoConflicts", "no other listener is in its way"),
     }
 }
@@ -103,11 +125,15 @@ pub(super) fn route_accepted(accepted: &RouteAccepted, notes: &[String]) -> Said
     let no = |reason, message: &str| say("Accepted", FALSE, reason, message);
     match accepted {
         RouteAccepted::Yes if notes.is_empty() => say("Accepted", TRUE, "Accepted", "the route is attached"),
-        RouteAccepted::Yes => say("Accepted", TRUE, "Accepted", format!("the route is attached; {}", notes.join("; "))),
+        RouteAccepted::Yes => {
+            say("Accepted", TRUE, "Accepted", format!("the route is attached; {}", notes.join("; ")))
+        }
         RouteAccepted::NotAllowedByListeners => {
             no("NotAllowedByListeners", "no listener's allowedRoutes allows this route")
         }
-        RouteAccepted::NoMatchingParent => no("NoMatchingParent", "no listener has this sectionName and port"),
+        RouteAccepted::NoMatchingParent => {
+            no("NoMatchingParent", "no listener has this sectionName and port")
+        }
         RouteAccepted::NoMatchingListenerHostname => {
             no("NoMatchingListenerHostname", "no listener has a host in common with the route")
         }

@@ -25,7 +25,11 @@ impl Row<'_> {
     /// Whether the condition says that something is not as it was asked for.
     #[must_use]
     pub fn is_problem(&self) -> bool {
-        let good = if matches!(self.condition.type_.as_str(), "Conflicted" | "PartiallyInvalid") { "False" } else { "True" };
+        let good = if matches!(self.condition.type_.as_str(), "Conflicted" | "PartiallyInvalid") {
+            "False"
+        } else {
+            "True"
+        };
         self.condition.status != good
     }
 }

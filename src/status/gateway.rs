@@ -10,8 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::Context;
 use super::conditions::{
-    Valid, class_accepted, conflicted, gateway_accepted, listener_accepted, listener_refs, listener_set_accepted,
-    not_programmed, programmed,
+    Valid, class_accepted, conflicted, gateway_accepted, listener_accepted, listener_refs,
+    listener_set_accepted, not_programmed, programmed,
 };
 use crate::snapshot::GATEWAY_GROUP;
 use crate::translate::report::{ClassReport, GatewayReport, ListenerReport, ListenerSetReport};
@@ -33,7 +33,10 @@ pub(super) fn gateway(it: &GatewayReport, context: &Context) -> GatewayStatus {
     GatewayStatus {
         addresses: is_accepted.then(|| context.addresses.iter().map(|it| address(it)).collect()),
         attached_listener_sets: Some(it.attached_listener_sets),
-        conditions: Some(vec![accepted.at(it.generation, &context.now), programmed.at(it.generation, &context.now)]),
+        conditions: Some(vec![
+            accepted.at(it.generation, &context.now),
+            programmed.at(it.generation, &context.now),
+        ]),
         listeners: Some(listeners.collect()),
     }
 }
@@ -61,7 +64,10 @@ pub(super) fn listener_set(it: &ListenerSetReport, context: &Context) -> Listene
         supported_kinds: Some(listener.supported_kinds.iter().map(kind).collect()),
     });
     ListenerSetStatus {
-        conditions: Some(vec![accepted.at(it.generation, &context.now), programmed.at(it.generation, &context.now)]),
+        conditions: Some(vec![
+            accepted.at(it.generation, &context.now),
+            programmed.at(it.generation, &context.now),
+        ]),
         listeners: Some(listeners.collect()),
     }
 }
@@ -76,7 +82,12 @@ fn valid(listeners: &[ListenerReport]) -> Valid {
     }
 }
 
-fn listener_conditions(it: &ListenerReport, generation: Option<i64>, served: bool, context: &Context) -> Vec<Condition> {
+fn listener_conditions(
+    it: &ListenerReport,
+    generation: Option<i64>,
+    served: bool,
+    context: &Context,
+) -> Vec<Condition> {
     let accepted = listener_accepted(it.problem.as_ref());
     let refs = listener_refs(it.invalid_kinds.as_ref());
     let programmed = if !it.is_valid() {

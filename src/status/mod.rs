@@ -55,12 +55,25 @@ pub struct Statuses {
 /// Says what the report means. Pure: the time is an argument.
 #[must_use]
 pub fn build(report: &Report, settings: &Settings, context: &Context) -> Statuses {
-    let class = |it| GatewayClassStatus { conditions: Some(gateway::class(it, context)), ..Default::default() };
+    let class =
+        |it| GatewayClassStatus { conditions: Some(gateway::class(it, context)), ..Default::default() };
     Statuses {
         classes: report.classes.iter().map(|(key, it)| (key.clone(), class(it))).collect(),
-        gateways: report.gateways.iter().map(|(key, it)| (key.clone(), gateway::gateway(it, context))).collect(),
-        listener_sets: report.listener_sets.iter().map(|(key, it)| (key.clone(), gateway::listener_set(it, context))).collect(),
-        routes: report.routes.iter().map(|(key, it)| (key.clone(), route::route(it, settings, context))).collect(),
+        gateways: report
+            .gateways
+            .iter()
+            .map(|(key, it)| (key.clone(), gateway::gateway(it, context)))
+            .collect(),
+        listener_sets: report
+            .listener_sets
+            .iter()
+            .map(|(key, it)| (key.clone(), gateway::listener_set(it, context)))
+            .collect(),
+        routes: report
+            .routes
+            .iter()
+            .map(|(key, it)| (key.clone(), route::route(it, settings, context)))
+            .collect(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use gateway_api::experimental::referencegrants::ReferenceGrant;
 use k8s_openapi::api::core::v1::ServicePort as ServicePortSpec;
@@ -13,6 +14,9 @@ use crate::snapshot::{BackendRef, GATEWAY_GROUP, Snapshot};
 
 /// The label that names an EndpointSlice's Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// What a backendRef means.
+pub(super) type Resolved = Result<(ServicePort, Arc<Service>), RefProblem>;
 
 /// Everything that backendRefs can resolve to, indexed once a translation.
 pub(super) struct Backends<'a> {
@@ -33,11 +37,7 @@ impl<'a> Backends<'a> {
     }
 
     /// The Service port that a reference in a route of `namespace` means.
-    pub(super) fn resolve(
-        &self,
-        namespace: &str,
-        it: &BackendRef,
-    ) -> Result<(ServicePort, Service), RefProblem> {
+    pub(super) fn resolve(&self, namespace: &str, it: &BackendRef) -> Resolved {
         let group = it.group.as_deref().unwrap_or_default();
         let kind = it.kind.as_deref().unwrap_or("Service");
         if !group.is_empty() || kind != "Service" {
@@ -56,7 +56,7 @@ impl<'a> Backends<'a> {
         self.service(service, it.port)
     }
 
-    fn service(&self, key: ObjectKey, port: Option<i32>) -> Result<(ServicePort, Service), RefProblem> {
+    fn service(&self, key: ObjectKey, port: Option<i32>) -> Resolved {
         let not_found = |message: String| Err(RefProblem::BackendNotFound(message));
         let Some(spec) = self.snapshot.services.get(&key).and_then(|it| it.spec.as_ref()) else {
             return not_found(format!("Service {key} does not exist"));
@@ -73,7 +73,7 @@ impl<'a> Backends<'a> {
         };
         let websocket = websocket(&key, found)?;
         let endpoints = self.endpoints(&key, found.name.as_deref().unwrap_or_default());
-        Ok((ServicePort { service: key, port }, Service { endpoints, websocket }))
+        Ok((ServicePort { service: key, port }, Arc::new(Service { endpoints, websocket })))
     }
 
     fn endpoints(&self, service: &ObjectKey, port_name: &str) -> BTreeSet<SocketAddr> {

@@ -10,20 +10,23 @@ mod filters;
 mod listeners;
 mod matches;
 mod namespaces;
+mod reader;
 pub mod report;
 mod rules;
 mod virtual_hosts;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use attachment::{Attachment, attach};
 use backends::Backends;
 use filters::RuleProblem;
 use listeners::Parent;
+use reader::{KnownRoutes, Reader};
 pub use report::Report;
 use report::{ParentReport, RouteAccepted, RouteReport};
 pub use rules::MAX_RETRIES;
-use rules::{Rules, rules};
+use rules::Rules;
 use virtual_hosts::Collector;
 
 use crate::model::{Model, ObjectKey};
@@ -60,23 +63,42 @@ pub struct Translation {
 /// data in both results.
 #[must_use]
 pub fn translate(snapshot: &Snapshot, settings: &Settings) -> Translation {
+    Translator::default().translate(snapshot, settings)
+}
+
+/// Translates again and again. It remembers what it read last: a route that is the same, and whose references mean
+/// the same, is not read again.
+#[derive(Debug, Default)]
+pub struct Translator {
+    routes: KnownRoutes,
+}
+
+impl Translator {
+    /// As [`translate`]: the result is the same whatever was translated before.
+    pub fn translate(&mut self, snapshot: &Snapshot, settings: &Settings) -> Translation {
+        let known = std::mem::take(&mut self.routes);
+        let mut reader = Reader::new(Backends::new(snapshot), settings, known);
+        let translation = translate_with(&mut reader, snapshot, settings);
+        self.routes = reader.finish();
+        translation
+    }
+}
+
+fn translate_with(reader: &mut Reader, snapshot: &Snapshot, settings: &Settings) -> Translation {
     let mut report = Report::default();
     let parents = listeners::parents(snapshot, settings, &mut report);
     let mut collector = Collector::new(&parents);
     let mut counts = Counts::default();
-    let mut model = Model::default();
-    let backends = Backends::new(snapshot);
     for (key, route) in &snapshot.http_routes {
         let attached = Attached::new(key, route, &parents, snapshot);
         if attached.by_reference.is_empty() {
             continue;
         }
-        let read = attached.rules(key, route, settings, &backends);
+        let read = attached.rules(key, route, reader);
         attached.collect(&read, &mut collector, &mut counts);
         report.routes.insert(key.clone(), attached.report(route, &read));
-        model.services.extend(read.into_values().flat_map(|it| it.services));
     }
-    model.ports = collector.finish();
+    let model = Model { ports: collector.finish() };
     report_listeners(&mut report, parents, &counts);
     Translation { model, report }
 }
@@ -103,10 +125,9 @@ impl<'a> Attached<'a> {
     fn rules(
         &self,
         key: &ObjectKey,
-        route: &HttpRoute,
-        settings: &Settings,
-        backends: &Backends,
-    ) -> BTreeMap<u16, Rules> {
+        route: &Arc<HttpRoute>,
+        reader: &mut Reader,
+    ) -> BTreeMap<u16, Arc<Rules>> {
         let listeners =
             self.by_reference.iter().flat_map(|(_, it)| it.listeners.iter().map(|l| (it.parent, l.0)));
         let ports = listeners
@@ -115,12 +136,11 @@ impl<'a> Attached<'a> {
         if ports.is_empty() {
             ports.insert(80);
         }
-        let public = |port: u16| port.saturating_add(settings.port_offset);
-        ports.into_iter().map(|port| (port, rules(key, route, public(port), backends))).collect()
+        ports.into_iter().map(|port| (port, reader.rules(key, route, port))).collect()
     }
 
     /// Adds the route to the virtual hosts of its listeners, each once, and counts it where it is accepted.
-    fn collect(&self, read: &BTreeMap<u16, Rules>, collector: &mut Collector<'a>, counts: &mut Counts) {
+    fn collect(&self, read: &BTreeMap<u16, Arc<Rules>>, collector: &mut Collector<'a>, counts: &mut Counts) {
         let mut seen = BTreeSet::new();
         for (_, attachment) in &self.by_reference {
             let Some(parent) = self.parents.get(attachment.parent) else { continue };
@@ -139,7 +159,7 @@ impl<'a> Attached<'a> {
         }
     }
 
-    fn report(&self, route: &HttpRoute, read: &BTreeMap<u16, Rules>) -> RouteReport {
+    fn report(&self, route: &HttpRoute, read: &BTreeMap<u16, Arc<Rules>>) -> RouteReport {
         // What is wrong with a route does not depend on the port.
         let rules = read.values().next();
         let parents = self.by_reference.iter().filter_map(|(index, attachment)| {

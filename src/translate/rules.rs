@@ -1,19 +1,18 @@
 //! The rules of an HTTPRoute, for listeners on one port.
 
-use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_api::experimental::httproutes::{HttpRouteRulesRetry, HttpRouteRulesTimeouts};
 
-use super::backends::Backends;
+use super::backends::Resolved;
 use super::filters::{FilterList, RuleProblem, Site, filters};
 use super::matches::{Conditions, conditions, every_request};
 use super::report::RefProblem;
 use crate::model::{
     Branch, Filters, Forward, HostPattern, ObjectKey, Outcome, PathMatch, Rank, Retry, RouteMatch, Rule,
-    RuleId, Service, ServicePort, Timeouts, UrlPath,
+    RuleId, Timeouts, UrlPath,
 };
 use crate::snapshot::{BackendRef, HttpRoute, Lenient, Rule as RuleSpec};
 
@@ -25,8 +24,7 @@ const DEFAULT_RETRIES: u32 = 2;
 /// A route's rules, translated.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
-    pub matches: Vec<RouteMatch>,
-    pub services: BTreeMap<ServicePort, Service>,
+    pub matches: Vec<Arc<RouteMatch>>,
     /// Rules that cannot be served as they are written, and why.
     pub problems: Vec<(usize, RuleProblem)>,
     pub unresolved: Option<RefProblem>,
@@ -37,14 +35,17 @@ pub(super) struct Rules {
 
 /// Translates all rules. One that cannot be served answers 500 where it would have answered otherwise, so that
 /// no other rule takes its requests.
-pub(super) fn rules(key: &ObjectKey, route: &HttpRoute, public_port: u16, backends: &Backends) -> Rules {
+pub(super) fn rules(key: &ObjectKey, route: &HttpRoute, public_port: u16, resolved: &[Resolved]) -> Rules {
     let mut all = Rules::default();
     for it in route.spec.hostnames.iter().filter(|it| HostPattern::parse(it).is_err()) {
         all.notes.push(format!("hostnames: {it:?} is not a host name and is left out"));
     }
     let created = route.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
+    let mut rest = resolved;
     for (index, spec) in route.spec.rules.iter().enumerate() {
-        let reader = Reader { key, created, index, public_port, backends };
+        let (resolved, next) = rest.split_at_checked(references(spec).len()).unwrap_or_default();
+        rest = next;
+        let reader = Reader { key, created, index, public_port, resolved };
         reader.rule(spec, &mut all);
     }
     all.any_valid = route.spec.rules.len() > all.problems.len() || route.spec.rules.is_empty();
@@ -56,7 +57,8 @@ struct Reader<'a> {
     created: Option<i64>,
     index: usize,
     public_port: u16,
-    backends: &'a Backends<'a>,
+    /// What the rule's backendRefs resolve to.
+    resolved: &'a [Resolved],
 }
 
 impl Reader<'_> {
@@ -73,7 +75,8 @@ impl Reader<'_> {
             rule
         });
         let rule = Arc::new(rule);
-        all.matches.extend(matches.into_iter().map(|(index, it)| self.route_match(index, it, &rule)));
+        all.matches
+            .extend(matches.into_iter().map(|(index, it)| Arc::new(self.route_match(index, it, &rule))));
     }
 
     fn route_match(&self, index: usize, it: Conditions, rule: &Arc<Rule>) -> RouteMatch {
@@ -135,44 +138,47 @@ impl Reader<'_> {
             return Ok(vec![Branch { weight: 1, filters: Filters::default(), outcome }]);
         }
         let mut branches = Vec::new();
-        for it in &spec.backend_refs {
-            branches.extend(self.branch(it, list, site, all)?);
+        for (it, resolved) in spec.backend_refs.iter().zip(self.resolved) {
+            branches.extend(branch(it, resolved.clone(), list, site, all)?);
         }
         if branches.is_empty() {
             branches.push(failing(1, "no backendRefs with a weight above 0".into()));
         }
         Ok(branches)
     }
+}
 
-    /// One backendRef; none if its weight is 0. References are resolved all the same.
-    fn branch(
-        &self,
-        it: &BackendRef,
-        rule: &FilterList,
-        site: &Site,
-        all: &mut Rules,
-    ) -> Result<Option<Branch>, RuleProblem> {
-        let own = filters(&it.filters, site)?;
-        let weight = it.weight.unwrap_or(1);
-        let weight = u32::try_from(weight).ok().filter(|weight| *weight <= 1_000_000);
-        let weight =
-            weight.ok_or_else(|| RuleProblem::Unsupported("weight is not between 0 and 1000000".into()))?;
-        let resolved = self.backends.resolve(&self.key.namespace, it);
-        let outcome = match (own.redirect, resolved) {
-            (Some(redirect), _) => Outcome::Redirect(redirect),
-            (None, Ok((port, service))) => {
-                all.services.insert(port.clone(), service);
-                let rewrite = own.rewrite.or_else(|| rule.rewrite.clone()).unwrap_or_default();
-                Outcome::Forward(Forward { service: port, rewrite })
-            }
-            (None, Err(problem)) => {
-                let message = problem.message().to_owned();
-                all.unresolved.get_or_insert(problem);
-                Outcome::Fail(message)
-            }
-        };
-        Ok((weight > 0).then_some(Branch { weight, filters: own.filters, outcome }))
-    }
+/// One backendRef; none if its weight is 0. References are resolved all the same.
+fn branch(
+    it: &BackendRef,
+    resolved: Resolved,
+    rule: &FilterList,
+    site: &Site,
+    all: &mut Rules,
+) -> Result<Option<Branch>, RuleProblem> {
+    let own = filters(&it.filters, site)?;
+    let weight = it.weight.unwrap_or(1);
+    let weight = u32::try_from(weight).ok().filter(|weight| *weight <= 1_000_000);
+    let weight =
+        weight.ok_or_else(|| RuleProblem::Unsupported("weight is not between 0 and 1000000".into()))?;
+    let outcome = match (own.redirect, resolved) {
+        (Some(redirect), _) => Outcome::Redirect(redirect),
+        (None, Ok((service, backend))) => {
+            let rewrite = own.rewrite.or_else(|| rule.rewrite.clone()).unwrap_or_default();
+            Outcome::Forward(Forward { service, backend, rewrite })
+        }
+        (None, Err(problem)) => {
+            let message = problem.message().to_owned();
+            all.unresolved.get_or_insert(problem);
+            Outcome::Fail(message)
+        }
+    };
+    Ok((weight > 0).then_some(Branch { weight, filters: own.filters, outcome }))
+}
+
+/// The backendRefs of a rule, as far as it can be read.
+pub(super) fn references(rule: &Lenient<RuleSpec>) -> &[BackendRef] {
+    rule.0.as_ref().map(|rule| rule.backend_refs.as_slice()).unwrap_or_default()
 }
 
 fn failing(weight: u32, reason: String) -> Branch {

@@ -9,7 +9,7 @@ use crate::model::{HostPattern, ListenerId, RouteMatch, VirtualHost, VirtualHost
 /// Collects the virtual hosts of all ports.
 pub(super) struct Collector<'a> {
     ports: BTreeMap<u16, BTreeMap<&'a HostPattern, &'a Listener>>,
-    hosts: BTreeMap<u16, BTreeMap<HostPattern, (&'a ListenerId, Vec<RouteMatch>)>>,
+    hosts: BTreeMap<u16, BTreeMap<HostPattern, (&'a ListenerId, Vec<Arc<RouteMatch>>)>>,
 }
 
 impl<'a> Collector<'a> {
@@ -28,7 +28,7 @@ impl<'a> Collector<'a> {
     }
 
     /// Adds a route's matches on a listener's port and these hosts, as far as the listener has them.
-    pub(super) fn add(&mut self, listener: &'a Listener, hosts: &[HostPattern], matches: &[RouteMatch]) {
+    pub(super) fn add(&mut self, listener: &'a Listener, hosts: &[HostPattern], matches: &[Arc<RouteMatch>]) {
         let Some(port) = listener.valid_port() else { return };
         let Some(listeners) = self.ports.get(&port) else { return };
         let all = self.hosts.entry(port).or_default();
@@ -54,7 +54,7 @@ fn owner<'a>(
     listeners.get(host).or_else(|| host.wider().find_map(|wider| listeners.get(&wider))).copied()
 }
 
-fn finish_port(hosts: BTreeMap<HostPattern, (&ListenerId, Vec<RouteMatch>)>) -> VirtualHosts {
+fn finish_port(hosts: BTreeMap<HostPattern, (&ListenerId, Vec<Arc<RouteMatch>>)>) -> VirtualHosts {
     let fallback = |host: &HostPattern, listener: &ListenerId| {
         host.wider().find(|wider| {
             hosts.get(wider).is_some_and(|(id, matches)| *id == listener && !matches.is_empty())

@@ -7,7 +7,7 @@ use super::programs::{ChangeVcl, Fetch, Response, changes};
 use super::shard::{Numbered, director};
 use super::urls::{location, rewritten};
 use crate::bundle::hex;
-use crate::model::{Branch, Filters, Forward, ListenerId, Model, Outcome, Rule};
+use crate::model::{Branch, Filters, Forward, ListenerId, Outcome, Rule};
 
 /// A rule's subroutine. It never returns to its caller: each branch ends the request's way through `vcl_recv`.
 pub(super) struct RuleVcl {
@@ -58,14 +58,14 @@ pub(super) struct Programs {
 }
 
 impl RuleVcl {
-    pub(super) fn new(sub: VclIdent, listener: &ListenerId, rule: &Rule, model: &Model, programs: &mut Programs) -> Self {
+    pub(super) fn new(sub: VclIdent, listener: &ListenerId, rule: &Rule, programs: &mut Programs) -> Self {
         let mut rest: u32 = rule.branches.iter().map(|branch| branch.weight).sum();
         let mut branches = Vec::new();
         for (number, branch) in rule.branches.iter().enumerate() {
             let draw = (branch.weight < rest).then_some((branch.weight, rest));
             rest = rest.saturating_sub(branch.weight);
             let own = (rule.branches.len() > 1).then(|| sub.with_branch(number));
-            let vcl = BranchVcl::new(listener, rule, branch, model, programs);
+            let vcl = BranchVcl::new(listener, rule, branch, programs);
             branches.push(BranchVcl { sub: own, draw, ..vcl });
         }
         let own = Filters::default();
@@ -82,7 +82,7 @@ impl RuleVcl {
 }
 
 impl BranchVcl {
-    fn new(listener: &ListenerId, rule: &Rule, branch: &Branch, model: &Model, programs: &mut Programs) -> Self {
+    fn new(listener: &ListenerId, rule: &Rule, branch: &Branch, programs: &mut Programs) -> Self {
         let response = Response::of(&rule.filters, &branch.filters).map(|it| programs.responses.number(it));
         Self {
             sub: None,
@@ -90,28 +90,26 @@ impl BranchVcl {
             request: changes(&branch.filters.request),
             preflight: branch.filters.cors.is_some().then(|| response.clone()).flatten(),
             response,
-            outcome: outcome(listener, rule, branch, model),
+            outcome: outcome(listener, rule, branch),
         }
     }
 }
 
-fn outcome(listener: &ListenerId, rule: &Rule, branch: &Branch, model: &Model) -> OutcomeVcl {
+fn outcome(listener: &ListenerId, rule: &Rule, branch: &Branch) -> OutcomeVcl {
     match &branch.outcome {
         Outcome::Fail(reason) => OutcomeVcl::Synth { status: 500, comment: VclComment::new(reason) },
         Outcome::Redirect(it) => OutcomeVcl::Redirect { status: it.status, location: location(it) },
-        Outcome::Forward(it) => match model.services.get(&it.service) {
-            Some(service) if !service.endpoints.is_empty() => OutcomeVcl::Forward(ForwardVcl {
-                key: key(listener, rule, branch, it),
-                host: it.rewrite.host.as_ref().map(|host| VclString::new(host.as_str())),
-                url: it.rewrite.path.as_ref().map(rewritten),
-                director: director(&it.service),
-                websocket: service.websocket,
-            }),
-            _ => OutcomeVcl::Synth {
-                status: 503,
-                comment: VclComment::new(format_args!("Service {} has no ready endpoint", it.service)),
-            },
+        Outcome::Forward(it) if it.backend.endpoints.is_empty() => OutcomeVcl::Synth {
+            status: 503,
+            comment: VclComment::new(format_args!("Service {} has no ready endpoint", it.service)),
         },
+        Outcome::Forward(it) => OutcomeVcl::Forward(ForwardVcl {
+            key: key(listener, rule, branch, it),
+            host: it.rewrite.host.as_ref().map(|host| VclString::new(host.as_str())),
+            url: it.rewrite.path.as_ref().map(rewritten),
+            director: director(&it.service),
+            websocket: it.backend.websocket,
+        }),
     }
 }
 

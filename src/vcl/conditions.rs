@@ -17,7 +17,9 @@ fn header(it: &HeaderMatch) -> String {
     match &it.value {
         ValueMatch::Exact(value) => format!("req.http.{name} == {}", VclString::new(value)),
         // A header that is not there has no value that could match, not even with an empty pattern.
-        ValueMatch::Regex(regex) => format!("req.http.{name} && req.http.{name} ~ {}", VclRegex::search(regex)),
+        ValueMatch::Regex(regex) => {
+            format!("req.http.{name} && req.http.{name} ~ {}", VclRegex::search(regex))
+        }
     }
 }
 

@@ -42,7 +42,9 @@ impl HostTable {
         let mut labels = BTreeSet::new();
         for (host, sub) in hosts {
             match host {
-                HostPattern::Exact(name) => table.exact.push(Entry { text: VclString::new(name.as_str()), sub }),
+                HostPattern::Exact(name) => {
+                    table.exact.push(Entry { text: VclString::new(name.as_str()), sub })
+                }
                 HostPattern::Wildcard(domain) => {
                     labels.insert(domain.as_str().split('.').count());
                     table.wild.push(Entry { text: VclString::new(&format!(".{domain}")), sub });

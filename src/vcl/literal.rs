@@ -239,17 +239,22 @@ mod tests {
 
     #[test]
     fn regexes() {
-        for (pattern, expected) in
-            [("^a$", r#""^a$""#), (r#"a"b"#, r#""a\x22b""#), (r#"a\"b"#, r#""a\x22b""#), (r#"a\\"b"#, r#""a\\\x22b""#)]
-        {
+        for (pattern, expected) in [
+            ("^a$", r#""^a$""#),
+            (r#"a"b"#, r#""a\x22b""#),
+            (r#"a\"b"#, r#""a\x22b""#),
+            (r#"a\\"b"#, r#""a\\\x22b""#),
+        ] {
             assert_eq!(VclRegex::search(&Regex::new(pattern).unwrap()).to_string(), expected);
         }
     }
 
     #[test]
     fn identifiers_differ_where_parts_differ() {
-        let all = [["a", "b"], ["a_", "b"], ["a", "_b"], ["a__b", ""], ["a.b", "c"], ["a-b", "c"], ["a", "b-c"]];
-        let idents: std::collections::BTreeSet<_> = all.iter().map(|parts| VclIdent::new("svc", parts)).collect();
+        let all =
+            [["a", "b"], ["a_", "b"], ["a", "_b"], ["a__b", ""], ["a.b", "c"], ["a-b", "c"], ["a", "b-c"]];
+        let idents: std::collections::BTreeSet<_> =
+            all.iter().map(|parts| VclIdent::new("svc", parts)).collect();
         assert_eq!(idents.len(), all.len());
         assert_eq!(VclIdent::new("svc", &["a.b", "c"]).to_string(), "svc_a_x2eb__c");
     }

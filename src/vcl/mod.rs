@@ -47,7 +47,8 @@ impl Renderer {
         let root = known.map_or_else(|| text("root", &root::RootVcl::new(&hosts)), |(_, file)| file);
         self.root = Some((hosts, root.clone()));
         let listen = model.ports.keys().map(|port| ListenSocket { name: shard::socket(*port), port: *port });
-        let labelled = self.shards.iter().map(|(name, (_, file))| (format!("{NAME_PREFIX}{name}"), file.clone()));
+        let labelled =
+            self.shards.iter().map(|(name, (_, file))| (format!("{NAME_PREFIX}{name}"), file.clone()));
         Bundle::new(listen.collect(), root, labelled.collect())
     }
 }

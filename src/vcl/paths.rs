@@ -104,7 +104,8 @@ fn groups(
 
 /// Where each prefix goes on when none of its matches fits: the place of the longest shorter prefix.
 fn next_groups(prefixes: &BTreeMap<&str, Vec<Try>>) -> Vec<Option<usize>> {
-    let places: BTreeMap<&str, usize> = prefixes.keys().enumerate().map(|(place, path)| (*path, place)).collect();
+    let places: BTreeMap<&str, usize> =
+        prefixes.keys().enumerate().map(|(place, path)| (*path, place)).collect();
     let next = |(path, tries): (&&str, &Vec<Try>)| {
         let falls_through = tries.last().is_none_or(|last| last.condition.is_some());
         let shorter = falls_through.then(|| shorter(path).find_map(|shorter| places.get(shorter)));

@@ -1,6 +1,8 @@
 //! What a rule wants done at other times than when the request comes in. Rules that want the same share it.
 
-use super::literal::{VclComment, VclDuration, VclExpr, VclHeader, VclIdent, VclRegex, VclString, regex_escape};
+use super::literal::{
+    VclComment, VclDuration, VclExpr, VclHeader, VclIdent, VclRegex, VclString, regex_escape,
+};
 use crate::model::{Cors, HeaderChange, HeaderList, Origin, Retry, Rule, Timeouts};
 
 /// A change of a header.
@@ -15,11 +17,15 @@ pub(super) enum ChangeVcl {
 /// Changes in the order in which they are made.
 pub(super) fn changes<'a>(changes: impl IntoIterator<Item = &'a HeaderChange>) -> Vec<ChangeVcl> {
     let change = |it: &HeaderChange| match it {
-        HeaderChange::Set(name, value) => ChangeVcl::Set(VclHeader::new(name), VclString::new(value.as_str())),
+        HeaderChange::Set(name, value) => {
+            ChangeVcl::Set(VclHeader::new(name), VclString::new(value.as_str()))
+        }
         HeaderChange::Add(name, value) if name.as_str() == "set-cookie" => {
             ChangeVcl::AddLine(VclHeader::new(name), VclString::new(value.as_str()))
         }
-        HeaderChange::Add(name, value) => ChangeVcl::Add(VclHeader::new(name), VclString::new(value.as_str())),
+        HeaderChange::Add(name, value) => {
+            ChangeVcl::Add(VclHeader::new(name), VclString::new(value.as_str()))
+        }
         HeaderChange::Remove(name) => ChangeVcl::Remove(VclHeader::new(name)),
     };
     changes.into_iter().map(change).collect()
@@ -104,7 +110,11 @@ fn origins(list: &[Origin]) -> VclRegex {
         Origin::Pattern(pattern) => Some(origin(pattern.as_str())),
     });
     let patterns: Vec<_> = patterns.collect();
-    VclRegex::own(&if patterns.is_empty() { "(?!)".to_owned() } else { format!("^(?:{})$", patterns.join("|")) })
+    VclRegex::own(&if patterns.is_empty() {
+        "(?!)".to_owned()
+    } else {
+        format!("^(?:{})$", patterns.join("|"))
+    })
 }
 
 /// The scheme's own port may be given or left out.
@@ -169,7 +179,8 @@ impl FetchVcl {
             (Some(request), Some(each)) => Some(if request.get() < each.get() { request } else { each }),
             (request, each) => each.or(request),
         };
-        let codes: Vec<_> = it.retry.iter().flat_map(|it| &it.codes).map(|it| format!("beresp.status == {it}")).collect();
+        let codes: Vec<_> =
+            it.retry.iter().flat_map(|it| &it.codes).map(|it| format!("beresp.status == {it}")).collect();
         Self {
             id: VclString::new(&id.to_string()),
             comment: VclComment::new(format_args!(

@@ -42,6 +42,9 @@ impl RootVcl {
             let socket = (!single).then(|| VclString::new(&socket(*port)));
             PortVcl { socket, table: HostTable::new(*port, entries) }
         });
-        Self { labels: shards.into_iter().map(|shard| VclIdent::new("copal", &[shard])).collect(), ports: ports.collect() }
+        Self {
+            labels: shards.into_iter().map(|shard| VclIdent::new("copal", &[shard])).collect(),
+            ports: ports.collect(),
+        }
     }
 }

@@ -10,16 +10,17 @@ use super::hosts::HostTable;
 use super::literal::{VclComment, VclIdent, VclString};
 use super::paths::{Paths, paths};
 use super::programs::{ChangeVcl, FetchVcl, ResponseVcl};
-use crate::model::{HostPattern, ListenerId, Model, RouteMatch, Rule, Service, ServicePort, VirtualHost};
+use crate::model::{
+    HostPattern, ListenerId, Model, Outcome, RouteMatch, Rule, Service, ServicePort, VirtualHost,
+};
 
 /// The part of a model that a shard is made from: equal contents give equal VCL.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Content {
     /// Virtual hosts by port, in the order in which they are looked up.
     pub hosts: BTreeMap<u16, Vec<(HostPattern, Arc<VirtualHost>)>>,
     /// Hosts that are only there because others fall back to them.
     pub fallbacks: BTreeMap<u16, Vec<(HostPattern, Arc<VirtualHost>)>>,
-    pub services: BTreeMap<ServicePort, Service>,
     /// Whether there are other ports: only then the port of a request needs to be known.
     pub single_port: bool,
 }
@@ -27,24 +28,21 @@ pub(super) struct Content {
 impl Content {
     pub(super) fn new(model: &Model, members: &[&HostPattern]) -> Self {
         let members: BTreeSet<&HostPattern> = members.iter().copied().collect();
-        let mut content = Self {
-            hosts: BTreeMap::new(),
-            fallbacks: BTreeMap::new(),
-            services: BTreeMap::new(),
-            single_port: model.ports.len() == 1,
-        };
+        let mut content =
+            Self { hosts: BTreeMap::new(), fallbacks: BTreeMap::new(), single_port: model.ports.len() == 1 };
         for (port, all) in &model.ports {
             let get = |host: &HostPattern| all.get(host).map(|it| (host.clone(), it.clone()));
             let hosts: Vec<_> = members.iter().filter_map(|host| get(host)).collect();
             let mut fallbacks = BTreeSet::new();
             for (_, it) in &hosts {
                 let mut next = it.fallback.as_ref();
-                while let Some(host) = next.filter(|host| !members.contains(host) && fallbacks.insert((*host).clone())) {
+                while let Some(host) =
+                    next.filter(|host| !members.contains(host) && fallbacks.insert((*host).clone()))
+                {
                     next = all.get(host).and_then(|it| it.fallback.as_ref());
                 }
             }
             let fallbacks: Vec<_> = fallbacks.iter().filter_map(get).collect();
-            content.add_services(model, hosts.iter().chain(&fallbacks).map(|(_, it)| it.as_ref()));
             if !hosts.is_empty() {
                 content.hosts.insert(*port, hosts);
                 content.fallbacks.insert(*port, fallbacks);
@@ -53,14 +51,15 @@ impl Content {
         content
     }
 
-    fn add_services<'a>(&mut self, model: &Model, hosts: impl Iterator<Item = &'a VirtualHost>) {
-        let branches = hosts.flat_map(|host| &host.matches).flat_map(|it| &it.rule.branches);
+    /// The Services that rules forward to and that have endpoints.
+    fn services(&self) -> BTreeMap<&ServicePort, &Service> {
+        let hosts = self.hosts.values().chain(self.fallbacks.values()).flatten();
+        let branches = hosts.flat_map(|(_, host)| &host.matches).flat_map(|it| &it.rule.branches);
         let named = branches.filter_map(|branch| match &branch.outcome {
-            crate::model::Outcome::Forward(it) => Some(&it.service),
-            crate::model::Outcome::Redirect(_) | crate::model::Outcome::Fail(_) => None,
+            Outcome::Forward(it) => Some((&it.service, it.backend.as_ref())),
+            Outcome::Redirect(_) | Outcome::Fail(_) => None,
         });
-        let known = named.filter_map(|it| Some((it.clone(), model.services.get(it)?.clone())));
-        self.services.extend(known.filter(|(_, service)| !service.endpoints.is_empty()));
+        named.filter(|(_, service)| !service.endpoints.is_empty()).collect()
     }
 }
 
@@ -137,14 +136,16 @@ pub(super) fn socket(port: u16) -> String {
 
 impl ShardVcl {
     pub(super) fn new(label: &str, content: &Content) -> Self {
-        let model = Model { ports: BTreeMap::new(), services: content.services.clone() };
-        let mut writer = Writer { model: &model, rules: Vec::new(), known: Vec::new(), programs: Programs::default() };
+        let mut writer = Writer::default();
         let mut hosts = Vec::new();
         let mut ports = Vec::new();
         for (port, own) in &content.hosts {
             let all = own.iter().chain(content.fallbacks.get(port).into_iter().flatten());
-            let subs: BTreeMap<&HostPattern, VclIdent> =
-                all.clone().zip(hosts.len()..).map(|((host, _), n)| (host, VclIdent::numbered("host", n))).collect();
+            let subs: BTreeMap<&HostPattern, VclIdent> = all
+                .clone()
+                .zip(hosts.len()..)
+                .map(|((host, _), n)| (host, VclIdent::numbered("host", n)))
+                .collect();
             for (host, it) in all {
                 let vcl = writer.host(hosts.len(), host, it, &subs);
                 hosts.push(vcl);
@@ -156,7 +157,7 @@ impl ShardVcl {
         let Programs { fetches, responses } = writer.programs;
         Self {
             label: VclIdent::new("copal", &[label]),
-            services: content.services.iter().map(|(port, it)| ServiceVcl::new(port, it)).collect(),
+            services: content.services().into_iter().map(|(port, it)| ServiceVcl::new(port, it)).collect(),
             ports,
             hosts,
             rules: writer.rules,
@@ -173,7 +174,10 @@ impl ServiceVcl {
             let (key, number) = (&port.service, endpoint.port().to_string());
             let dashed = ip.replace(['.', ':'], "-");
             BackendVcl {
-                name: VclIdent::new("svc", &[&key.namespace, &key.name, &port.port.to_string(), &dashed, &number]),
+                name: VclIdent::new(
+                    "svc",
+                    &[&key.namespace, &key.name, &port.port.to_string(), &dashed, &number],
+                ),
                 host: VclString::new(&ip),
                 port: VclString::new(&number),
             }
@@ -187,15 +191,15 @@ impl ServiceVcl {
 }
 
 /// Collects what the virtual hosts of a shard share.
-struct Writer<'a> {
-    model: &'a Model,
+#[derive(Default)]
+struct Writer {
     rules: Vec<RuleVcl>,
     /// The rules that have a subroutine, in the order of `rules`.
     known: Vec<(ListenerId, Arc<Rule>)>,
     programs: Programs,
 }
 
-impl Writer<'_> {
+impl Writer {
     fn host(
         &mut self,
         number: usize,
@@ -222,7 +226,7 @@ impl Writer<'_> {
         }
         let sub = VclIdent::numbered("rule", self.known.len());
         self.known.push((listener.clone(), it.rule.clone()));
-        self.rules.push(RuleVcl::new(sub.clone(), listener, &it.rule, self.model, &mut self.programs));
+        self.rules.push(RuleVcl::new(sub.clone(), listener, &it.rule, &mut self.programs));
         sub
     }
 }

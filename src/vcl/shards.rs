@@ -21,7 +21,7 @@ const DEPTH: usize = 32;
 pub(super) fn divide(model: &Model) -> BTreeMap<String, Vec<&HostPattern>> {
     let mut weights: BTreeMap<&HostPattern, usize> = BTreeMap::new();
     for (host, it) in model.ports.values().flatten() {
-        *weights.entry(host).or_default() += symbols(it, model);
+        *weights.entry(host).or_default() += symbols(it);
     }
     let leaves = weights.into_iter().map(|(host, weight)| Leaf { bits: bits(host), host, weight }).collect();
     let mut shards = BTreeMap::new();
@@ -35,7 +35,12 @@ struct Leaf<'a> {
     weight: usize,
 }
 
-fn split<'a>(name: String, leaves: Vec<Leaf<'a>>, depth: usize, shards: &mut BTreeMap<String, Vec<&'a HostPattern>>) {
+fn split<'a>(
+    name: String,
+    leaves: Vec<Leaf<'a>>,
+    depth: usize,
+    shards: &mut BTreeMap<String, Vec<&'a HostPattern>>,
+) {
     let weight: usize = leaves.iter().map(|leaf| leaf.weight).sum();
     if leaves.len() > 1 && weight > SYMBOLS && depth < DEPTH {
         let (right, left) = leaves.into_iter().partition(|leaf| leaf.bits >> (DEPTH - 1 - depth) & 1 == 1);
@@ -53,13 +58,13 @@ fn bits(host: &HostPattern) -> u32 {
 
 /// About as many symbols as a virtual host adds to its shard. Endpoints are rounded up to a power of two, so that
 /// scaling a backend rarely moves a host.
-fn symbols(it: &VirtualHost, model: &Model) -> usize {
-    2 + it.matches.iter().map(|it| 1 + backends(it, model)).sum::<usize>()
+fn symbols(it: &VirtualHost) -> usize {
+    2 + it.matches.iter().map(|it| 1 + backends(it)).sum::<usize>()
 }
 
-fn backends(it: &RouteMatch, model: &Model) -> usize {
+fn backends(it: &RouteMatch) -> usize {
     let services = it.rule.branches.iter().filter_map(|branch| match &branch.outcome {
-        Outcome::Forward(forward) => model.services.get(&forward.service),
+        Outcome::Forward(forward) => Some(&forward.backend),
         Outcome::Redirect(_) | Outcome::Fail(_) => None,
     });
     services.map(|service| 1 + service.endpoints.len().next_power_of_two()).sum()

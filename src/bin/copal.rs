@@ -1,2 +1,26 @@
-//! copal
-fn main() {}
+//! `copal`: the Gateway API on Varnish, from a folder of manifests.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use copal::standalone::chain;
+use copal::standalone::cli::{Cli, LogFormat};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(cli.log_format());
+    cli.execute().unwrap_or_else(|error| {
+        eprintln!("copal: {}", chain(&error));
+        ExitCode::FAILURE
+    })
+}
+
+fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logging.with_target(false).init(),
+        LogFormat::Json => logging.json().init(),
+    }
+}

@@ -67,7 +67,9 @@ impl Manifests {
         let mut manifests = Self::default();
         match std::str::from_utf8(bytes) {
             Ok(text) if format == Format::Yaml => {
-                documents::split(text).iter().for_each(|it| manifests.yaml(it));
+                for document in &documents::split(text) {
+                    manifests.yaml(document);
+                }
             }
             Ok(text) => manifests.json(text),
             Err(error) => manifests.fault(
@@ -305,7 +307,7 @@ mod tests {
         let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..12 {
             let refs = vec![format!("*a{}", n - 1); 10].join(", ");
-            laughs += &format!("a{n}: &a{n} [{refs}]\n");
+            laughs = format!("{laughs}a{n}: &a{n} [{refs}]\n");
         }
         assert_eq!(Manifests::parse(Format::Yaml, laughs.as_bytes()).faults.len(), 1);
     }

@@ -91,7 +91,7 @@ impl Folder {
     /// When the folder as a whole cannot be looked through. A single file or sub-folder that cannot be read
     /// is [`Reading::Unreadable`].
     pub fn scan(&mut self, hints: &Hints) -> Result<BTreeMap<FilePath, Reading>, FolderError> {
-        let listing = self.list()?;
+        let listing = self.settled_list()?;
         let mut readings = self.gone(&listing);
         for (path, stamp) in listing {
             let same = self.seen.get(&path) == Some(&stamp) && !hints.touched.contains(&*path);
@@ -104,6 +104,13 @@ impl Folder {
             }
         }
         Ok(readings)
+    }
+
+    /// A file that moves while the folder is listed may be in neither place: what seems to be gone is looked
+    /// for once more.
+    fn settled_list(&self) -> Result<BTreeMap<FilePath, Stamp>, FolderError> {
+        let listing = self.list()?;
+        if self.seen.keys().all(|path| listing.contains_key(path)) { Ok(listing) } else { self.list() }
     }
 
     fn list(&self) -> Result<BTreeMap<FilePath, Stamp>, FolderError> {

@@ -218,17 +218,22 @@ impl Server {
         let manifest = &outcome.bundle.manifest;
         let same = self.written.as_ref().is_some_and(|it| it.revision == manifest.revision);
         let vcls = if same { 0 } else { self.bundles.write(&outcome.bundle)? };
-        if !same {
-            let delivery = Delivery { bundle: manifest.clone(), since, written: Instant::now() };
-            let following = tokio::spawn(follow(self.reloader.clone(), delivery));
-            if let Some(before) = self.following.replace(following) {
-                before.abort();
-            }
-            self.written = Some(manifest.clone());
-        }
         log_change(changes, &outcome, vcls, same);
+        if !same {
+            self.follow(manifest.clone(), since);
+        }
         self.log_conditions(&outcome);
         Ok(())
+    }
+
+    /// From now on only the newest bundle is of interest.
+    fn follow(&mut self, bundle: Manifest, since: Instant) {
+        self.written = Some(bundle.clone());
+        let delivery = Delivery { bundle, since, written: Instant::now() };
+        let following = tokio::spawn(follow(self.reloader.clone(), delivery));
+        if let Some(before) = self.following.replace(following) {
+            before.abort();
+        }
     }
 
     fn log_problems(&mut self) {

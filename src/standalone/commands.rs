@@ -1,0 +1,129 @@
+//! The commands that look at a folder once: `render`, `status`, `explain`.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::bundle_dir::{BundleDir, BundleDirError};
+use super::cli::{ExplainArgs, FolderArgs, RenderArgs, StatusArgs};
+use super::folder::{FolderError, Hints};
+use super::output::{self, ObjectStatus};
+use super::site::Site;
+use crate::bundle::Bundle;
+use crate::snapshot::Snapshot;
+use crate::translate::Translation;
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The manifests.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The folder of `--out`.
+    #[error(transparent)]
+    BundleDir(#[from] BundleDirError),
+    /// Standard output.
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+    /// A result that cannot be put into the wanted form.
+    #[error("cannot write the result in the wanted form: {0}")]
+    Form(String),
+}
+
+/// Prints the VCL files, or writes the bundle to a folder.
+///
+/// # Errors
+/// When the folder cannot be read or the result not be written.
+pub fn render(args: &RenderArgs) -> Result<ExitCode, CommandError> {
+    let (mut site, code) = read(&args.folder)?;
+    let bundle = site.build().bundle;
+    match &args.out {
+        Some(out) => write(&bundle, out)?,
+        None => print(&listing(&bundle))?,
+    }
+    Ok(code)
+}
+
+/// Prints the statuses that the cluster would show.
+///
+/// # Errors
+/// When the folder cannot be read or the result not be written.
+pub fn status(args: &StatusArgs) -> Result<ExitCode, CommandError> {
+    let (mut site, code) = read(&args.folder)?;
+    let translation = site.build().translation;
+    let statuses = statuses(site.snapshot(), &translation);
+    print(&output::render(&statuses, args.output).map_err(CommandError::Form)?)?;
+    Ok(code)
+}
+
+/// Prints the decision for one request, step by step.
+///
+/// # Errors
+/// When the folder cannot be read or the result not be written.
+pub fn explain(args: &ExplainArgs) -> Result<ExitCode, CommandError> {
+    let (mut site, code) = read(&args.folder)?;
+    let translation = site.build().translation;
+    print(&explanation(&translation, args))?;
+    Ok(code)
+}
+
+/// The status of each object that has one.
+#[must_use]
+pub fn statuses(_snapshot: &Snapshot, _translation: &Translation) -> Vec<ObjectStatus> {
+    Vec::new()
+}
+
+fn explanation(_translation: &Translation, _args: &ExplainArgs) -> String {
+    String::new()
+}
+
+/// Malformed manifests are told on standard error and make the command fail after it has printed the rest.
+fn read(args: &FolderArgs) -> Result<(Site, ExitCode), CommandError> {
+    let mut site = Site::new(&args.dir, args.port_offset);
+    site.refresh(&Hints::default())?;
+    let problems = site.problems();
+    for problem in &problems {
+        eprintln!("copal: {problem}");
+    }
+    Ok((site, if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
+}
+
+fn write(bundle: &Bundle, out: &Path) -> Result<(), CommandError> {
+    BundleDir::open(out)?.write(bundle)?;
+    Ok(())
+}
+
+/// All VCL files one after the other, the root first.
+fn listing(bundle: &Bundle) -> String {
+    let manifest = &bundle.manifest;
+    let root = manifest.root.iter().map(|name| (name, "root".to_owned()));
+    let shards = manifest.labels.iter().map(|(label, name)| (name, format!("label {label}")));
+    let text = |name| bundle.files.get(name).map(AsRef::as_ref).unwrap_or_default();
+    let files = root.chain(shards).map(|(name, role)| format!("# ==> {name}.vcl ({role})\n{}\n", text(name)));
+    files.collect::<Vec<_>>().concat()
+}
+
+/// A reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> Result<(), CommandError> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CommandError::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::VclFile;
+
+    #[test]
+    fn the_listing_has_the_root_first_and_says_what_each_file_is() {
+        let shards = [("copal_s1".to_owned(), VclFile::new("s1", "one\n"))].into();
+        let bundle = Bundle::new(Vec::new(), VclFile::new("root", "root\n"), shards);
+        let (root, shard) = (bundle.manifest.root.clone().unwrap(), &bundle.manifest.labels["copal_s1"]);
+        let expected =
+            format!("# ==> {root}.vcl (root)\nroot\n\n# ==> {shard}.vcl (label copal_s1)\none\n\n");
+        assert_eq!(listing(&bundle), expected);
+    }
+}

@@ -1,0 +1,88 @@
+//! Follows one bundle until Varnish serves it, and says in the log how that went.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, error, info, warn};
+
+use super::chain;
+use super::reloader_client::{Progress, ReloaderClient, ReloaderStatus, VclError};
+use crate::bundle::Manifest;
+
+/// Between questions while the reloader is starting.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Between questions once Varnish has refused something: the reloader's next attempt may take long.
+const RETRY_REFUSED: Duration = Duration::from_secs(2);
+
+/// A reloader that has not answered for this long is worth a warning.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// A bundle on its way.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What is to be served.
+    pub bundle: Manifest,
+    /// When the change that led to it was noticed.
+    pub since: Instant,
+    /// When it was written.
+    pub written: Instant,
+}
+
+/// Asks until the bundle is served. To be dropped when a newer one is written.
+pub async fn follow(reloader: ReloaderClient, delivery: Delivery) {
+    let mut told = BTreeSet::new();
+    let mut silent_since = Some(Instant::now());
+    loop {
+        let pause = match reloader.wait_for(&delivery.bundle.revision).await {
+            Ok(status) => {
+                silent_since = Some(Instant::now());
+                match status.progress(&delivery.bundle) {
+                    Progress::Served => return log_served(&delivery, &status),
+                    Progress::Refused(errors) => {
+                        log_refused(&delivery, errors, &mut told);
+                        RETRY_REFUSED
+                    }
+                    Progress::Pending => RETRY,
+                }
+            }
+            Err(error) => {
+                debug!(error = chain(&error), "reloader does not answer");
+                if silent_since.is_some_and(|since| since.elapsed() > SILENCE) {
+                    warn!(error = chain(&error), "reloader does not answer; asking again");
+                    silent_since = None;
+                }
+                RETRY
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn log_served(delivery: &Delivery, status: &ReloaderStatus) {
+    info!(
+        revision = delivery.bundle.revision,
+        total_ms = milliseconds(delivery.since.elapsed()),
+        load_ms = milliseconds(delivery.written.elapsed()),
+        listen = status.listen.join(" "),
+        "Varnish serves the change"
+    );
+}
+
+/// Each error once, however often the reloader tries.
+fn log_refused(delivery: &Delivery, errors: BTreeSet<VclError>, told: &mut BTreeSet<VclError>) {
+    for it in errors {
+        if !told.contains(&it) {
+            let revision = &delivery.bundle.revision;
+            let (file, line) = (it.file.as_deref(), it.line);
+            let message = "Varnish refuses a VCL; the version before it goes on serving";
+            error!(revision, file, line, error = it.message, "{message}");
+            told.insert(it);
+        }
+    }
+}
+
+/// With three decimals, as people and programs read it best.
+pub fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}

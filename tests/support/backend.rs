@@ -66,6 +66,11 @@ impl Backend {
         Self::bind(name, "127.0.0.1:0").expect("127.0.0.1 has a free port")
     }
 
+    /// Starts one for each name.
+    pub fn group<const N: usize>(names: [&str; N]) -> [Self; N] {
+        names.map(Self::start)
+    }
+
     /// Starts on that address.
     ///
     /// # Errors

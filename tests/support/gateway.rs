@@ -4,11 +4,13 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::process::{self, Process};
-use super::{Connection, Request, Response, free_ports, gateway_class, get};
+use super::{
+    Connection, Request, Response, free_ports, gateway, gateway_class, get, in_namespace, listener, namespace,
+};
 
 /// From the start to the first readiness: a cold start compiles every VCL, on a machine that may be busy.
 const START: Duration = Duration::from_secs(60);
@@ -30,6 +32,19 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// The gateway that the tests of one binary share: Gateway `default/gw` with one listener for all hosts
+    /// on port 80. Each test brings its own hosts, as one [`scene`](Gateway::scene).
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Gateway> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(&[80], &[("gateway.yaml", gateway("gw", &listener("http", 80)))]))
+    }
+
+    /// Applies one test's manifests as the file `NAME.yaml`, in the namespace `NAME`.
+    pub fn scene(&self, name: &str, manifests: &[String]) {
+        let manifests = in_namespace(name, &manifests.concat());
+        self.apply(&format!("{name}.yaml"), &(namespace(name, "{}") + &manifests));
+    }
+
     /// Starts with these files (name, YAML) and waits until they are served. `ports` are the listeners'
     /// ports, in order and without large gaps; the first is where requests go that name no port.
     pub fn start(ports: &[u16], files: &[(&str, String)]) -> Self {

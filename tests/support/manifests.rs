@@ -69,6 +69,11 @@ pub fn service(name: &str, backends: &[&Backend]) -> String {
     service_of(name, "", &addresses)
 }
 
+/// For each backend a Service of its name.
+pub fn services(backends: &[&Backend]) -> String {
+    backends.iter().map(|backend| service(&backend.name, &[backend])).collect()
+}
+
 /// As [`service`], with more fields of the Service's port (`appProtocol: kubernetes.io/ws`).
 pub fn service_of(name: &str, port_fields: &str, addresses: &[SocketAddr]) -> String {
     let mut text = format!(
@@ -116,7 +121,7 @@ endpoints:
 
 /// An HTTPRoute `default/NAME` on Gateway `default/gw`, for these hosts, with these rules.
 pub fn route(name: &str, hosts: &[&str], rules: &str) -> String {
-    route_on("- name: gw", name, hosts, rules)
+    route_on("- {name: gw, namespace: default}", name, hosts, rules)
 }
 
 /// As [`route`], with these parentRefs.

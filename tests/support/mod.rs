@@ -23,7 +23,7 @@ pub use client::{Connection, Request, Response, get, h2c};
 pub use gateway::Gateway;
 pub use manifests::{
     CONTROLLER, dedent, gateway, gateway_class, in_namespace, indent, listener, namespace, route, route_on,
-    service, service_of,
+    service, service_of, services,
 };
 pub use ports::free_ports;
 pub use process::resident_kib;

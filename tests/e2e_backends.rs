@@ -175,7 +175,7 @@ fn a_retry_is_for_the_listed_codes_and_gives_the_original_status_in_the_end() {
     let gateway = Gateway::shared();
     gateway.scene("retry", &[services(&[&flaky]), route("r", &["retry.test"], &rules.concat())]);
     let fails = |code: u16, times: usize| flaky.script(&vec![Step::Status(code); times]);
-    let mut expect = |path: &str, status: u16, tries: usize| {
+    let expect = |path: &str, status: u16, tries: usize| {
         let before = flaky.requests();
         let response = gateway.send(&get("retry.test", path));
         assert_eq!((response.status, flaky.requests() - before), (status, tries), "{path}");

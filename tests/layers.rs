@@ -91,6 +91,10 @@ fn forbidden(layer: &Layer, depth: usize, path: &[String]) -> Option<String> {
         let fine = !known || other == layer.module || layer.may_use.contains(&other);
         return (!fine).then(|| format!("may not use {other} ({name})"));
     }
+    // A single word is a variable or a method, whatever it is called.
+    if path.len() < 2 {
+        return None;
+    }
     let begins = |prefix: &&&str| name == **prefix || name.starts_with(&format!("{prefix}::"));
     let impure = layer.pure.then(|| IMPURE.iter().find(begins)).flatten();
     let kubernetes = (!layer.kubernetes).then(|| KUBERNETES.iter().find(begins)).flatten();

@@ -101,7 +101,14 @@ fn explain_decides_as_the_oracle() {
 fn decided_by_explain(folder: &Path, request: &Request) -> Option<Decision> {
     let url = format!("http://{}:{}{}", request.host, request.port, request.target());
     let mut command = Command::new(env!("CARGO_BIN_EXE_copal"));
-    command.arg("explain").arg(folder).arg(url).args(["-X", &request.method, "-o", "json"]);
+    command.arg("explain").arg(folder).arg(url).args([
+        "--port-offset",
+        "0",
+        "-X",
+        &request.method,
+        "-o",
+        "json",
+    ]);
     for (name, value) in &request.headers {
         command.args(["-H", &format!("{name}: {value}")]);
     }

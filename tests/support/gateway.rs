@@ -53,6 +53,14 @@ impl Gateway {
 
     /// As [`Gateway::start`], with more arguments for `copal run`.
     pub fn start_with(ports: &[u16], files: &[(&str, String)], arguments: &[&str]) -> Self {
+        let gateway = Self::spawn(ports, files, arguments);
+        gateway.wait_for("readiness", START, || gateway.is_ready());
+        gateway.settle();
+        gateway
+    }
+
+    /// Starts, and waits for nothing.
+    pub fn spawn(ports: &[u16], files: &[(&str, String)], arguments: &[&str]) -> Self {
         let last = ports.iter().copied().max().unwrap_or(SENTINEL_PORT);
         let span = last - SENTINEL_PORT + 1;
         let base = free_ports(span + 1);
@@ -69,11 +77,12 @@ impl Gateway {
         let first_port = ports.first().copied().unwrap_or(SENTINEL_PORT);
         let pid = process.id();
         let (process, edits) = (Mutex::new(process), Mutex::new(0));
-        let gateway = Self { root, process, pid, offset, first_port, admin, edits };
-        gateway
-            .wait_for("readiness", START, || gateway.admin_get("/readyz").is_some_and(|it| it.status == 200));
-        gateway.settle();
-        gateway
+        Self { root, process, pid, offset, first_port, admin, edits }
+    }
+
+    /// Whether `/readyz` says so.
+    pub fn is_ready(&self) -> bool {
+        self.admin_get("/readyz").is_some_and(|response| response.status == 200)
     }
 
     /// The folder of the manifests.
@@ -170,8 +179,10 @@ impl Gateway {
             if let Some(status) = self.process().exited() {
                 panic!("copal ended ({status}) while a test waited for {what}\n{}", self.log_tail());
             }
-            let status = self.admin_get("/status").map(|response| response.text());
-            assert!(Instant::now() < deadline, "waited too long for {what}\n{status:?}\n{}", self.log_tail());
+            if Instant::now() > deadline {
+                let status = self.admin_get("/status").map(|response| response.text());
+                panic!("waited too long for {what}\n{status:?}\n{}", self.log_tail());
+            }
             std::thread::sleep(POLL);
         }
     }

@@ -3,6 +3,16 @@
 //! Both are loaded side by side and switched with `vcl.use`, in pairs, so that the noise of the machine hits
 //! both. Hits are 1 KiB from the cache; passes are 1 KiB from the backend, not cacheable because the request
 //! has a cookie. `hit_ratio` and `pass_ratio` are medians of the pairs' ratios, Copal ÷ minimal.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::format_collect,
+    clippy::format_push_string,
+    clippy::too_many_lines,
+    reason = "a bench that cannot go on says where and stops"
+)]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -26,7 +36,7 @@ fn main() {
     let site = Site::new(BackendProcess::start(free_ports(1)));
     let gateway = site.spawn();
     let last = get(&host(VHOSTS - 1), "/r4");
-    gateway.wait_for("the cold start", Duration::from_secs(180), || {
+    gateway.wait_for("the cold start", Duration::from_mins(3), || {
         gateway.is_ready() && gateway.try_send(&last).is_ok_and(|response| response.status == 200)
     });
     let bench = Bench::new(gateway, site.backend.port);

@@ -1,4 +1,14 @@
 //! Which listener a request belongs to, and which routes are attached to it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::format_collect,
+    clippy::format_push_string,
+    clippy::too_many_lines,
+    reason = "in a test, a failure that names its line is what one wants"
+)]
 
 mod support;
 

@@ -1,13 +1,5 @@
 //! The configuration that is measured, and the backend behind it.
-#![allow(
-    dead_code,
-    unused_imports,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a bench that cannot go on says where and stops; each uses its own part of this"
-)]
+#![allow(dead_code, unused_imports, reason = "each bench uses its own part of this module")]
 
 mod server;
 mod site;

@@ -91,7 +91,7 @@ impl Match {
             Some(PathMatch::Exact(path)) => json["path"] = json!({"type": "Exact", "value": path}),
             Some(PathMatch::Prefix(path)) => json["path"] = json!({"type": "PathPrefix", "value": path}),
             Some(PathMatch::Regex(it)) => {
-                json["path"] = json!({"type": "RegularExpression", "value": it.text})
+                json["path"] = json!({"type": "RegularExpression", "value": it.text});
             }
         }
         if let Some(method) = &self.method {

@@ -199,13 +199,11 @@ impl Connection {
         if response.header("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
             return self.read_chunks();
         }
-        match response.header("content-length") {
-            Some(length) => self.read_exact(length.parse().map_err(io::Error::other)?),
-            None => {
-                let mut body = Vec::new();
-                self.reader.read_to_end(&mut body).map(|_| body)
-            }
+        if let Some(length) = response.header("content-length") {
+            return self.read_exact(length.parse().map_err(io::Error::other)?);
         }
+        let mut body = Vec::new();
+        self.reader.read_to_end(&mut body).map(|_| body)
     }
 
     fn read_chunks(&mut self) -> io::Result<Vec<u8>> {

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// From the start to the first readiness: a cold start compiles every VCL, on a machine that may be busy.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// From an edit until Varnish serves it.
 const EDIT: Duration = Duration::from_secs(30);
 /// The listener port of the Gateway that tells when an edit is in force.
@@ -71,7 +71,9 @@ impl Gateway {
         let offset = base - SENTINEL_PORT;
         write_file(&root, "class.yaml", &gateway_class());
         write_file(&root, "sentinel.yaml", &sentinel(0));
-        files.iter().for_each(|(name, yaml)| write_file(&root, name, yaml));
+        for (name, yaml) in files {
+            write_file(&root, name, yaml);
+        }
         let process =
             Process::spawn(&mut command(&root, offset, admin, arguments), &root).expect("copal starts");
         let first_port = ports.first().copied().unwrap_or(SENTINEL_PORT);

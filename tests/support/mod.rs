@@ -1,14 +1,5 @@
 //! What the tests and benches that drive the real binaries share: backends, a gateway, clients, manifests.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part of this module")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::missing_panics_doc,
-    clippy::must_use_candidate,
-    reason = "in a test, a failure that names its line is what one wants"
-)]
 
 mod backend;
 mod cases;

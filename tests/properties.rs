@@ -127,11 +127,11 @@ fn decided_by_explain(folder: &Path, request: &Request) -> Option<Decision> {
     explained(&json.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr))))
 }
 
-/// The decision in what `copal explain -o json` prints: `route` (`NAMESPACE/NAME`) and `rule` (a number from
-/// 0), both absent or null when no rule answers.
+/// The decision in what `copal explain -o json` prints: `rule`, absent when none answers, with `route`
+/// (`NAMESPACE/NAME`) and `rule` (a number from 0).
 fn explained(json: &Json) -> Option<Decision> {
-    let Some(route) = json["route"].as_str() else { return Some(Decision::NotFound) };
-    Decision::parse(&format!("/{route}/{}", json["rule"]))
+    let Some(route) = json["rule"]["route"].as_str() else { return Some(Decision::NotFound) };
+    Decision::parse(&format!("/{route}/{}", json["rule"]["rule"]))
 }
 
 #[test]

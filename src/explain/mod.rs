@@ -10,7 +10,7 @@ use crate::model::{
     Branch, Filters, HeaderChange, Model, Outcome, PathRewrite, Redirect, RouteMatch, Rule, VirtualHost,
     normalise,
 };
-pub use request::{InvalidRequest, Request};
+pub use request::Request;
 
 /// What answers a request, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -103,6 +103,9 @@ pub struct RenderArgs {
 pub struct StatusArgs {
     #[command(flatten)]
     pub(super) folder: FolderArgs,
+    /// Ask the reloader of a `copal run` there whether Varnish serves this folder.
+    #[arg(long, value_name = "IP:PORT")]
+    pub(super) admin: Option<SocketAddr>,
     /// How to print them.
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) output: output::Format,

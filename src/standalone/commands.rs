@@ -1,17 +1,23 @@
 //! The commands that look at a folder once: `render`, `status`, `explain`.
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
 use super::bundle_dir::{BundleDir, BundleDirError};
-use super::cli::{ExplainArgs, FolderArgs, RenderArgs, StatusArgs};
+use super::chain;
+use super::cli::{ExplainArgs, ExplainFormat, FolderArgs, RenderArgs, StatusArgs};
 use super::folder::{FolderError, Hints};
-use super::output::{self, ObjectStatus};
+use super::output;
+use super::reloader_client::ReloaderClient;
 use super::site::Site;
 use crate::bundle::Bundle;
-use crate::snapshot::Snapshot;
-use crate::translate::Translation;
+use crate::explain::{self, Request};
+use crate::status::{Context, Programmed};
 
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -50,9 +56,11 @@ pub fn render(args: &RenderArgs) -> Result<ExitCode, CommandError> {
 /// When the folder cannot be read or the result not be written.
 pub fn status(args: &StatusArgs) -> Result<ExitCode, CommandError> {
     let (mut site, code) = read(&args.folder)?;
-    let translation = site.build().translation;
-    let statuses = statuses(site.snapshot(), &translation);
-    print(&output::render(&statuses, args.output).map_err(CommandError::Form)?)?;
+    let outcome = site.build();
+    let programmed = programmed(args.admin, &outcome.bundle);
+    let context = Context { programmed, addresses: Vec::new(), now: Time(Timestamp::now()) };
+    let statuses = site.statuses(&outcome.translation, &context);
+    print(&output::render(&output::objects(&statuses), args.output).map_err(CommandError::Form)?)?;
     Ok(code)
 }
 
@@ -63,18 +71,48 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode, CommandError> {
 pub fn explain(args: &ExplainArgs) -> Result<ExitCode, CommandError> {
     let (mut site, code) = read(&args.folder)?;
     let translation = site.build().translation;
-    print(&explanation(&translation, args))?;
+    let explanation = explain::explain(&translation.model, &request(args));
+    match args.output {
+        ExplainFormat::Text => print(&explanation.to_string())?,
+        ExplainFormat::Json => {
+            let json = serde_json::to_string_pretty(&explanation);
+            print(&(json.map_err(|error| CommandError::Form(error.to_string()))? + "\n"))?;
+        }
+    }
     Ok(code)
 }
 
-/// The status of each object that has one.
-#[must_use]
-pub fn statuses(_snapshot: &Snapshot, _translation: &Translation) -> Vec<ObjectStatus> {
-    Vec::new()
+/// What a running reloader says about a bundle.
+fn programmed(reloader: Option<SocketAddr>, bundle: &Bundle) -> Programmed {
+    let Some(address) = reloader else {
+        return Programmed::Pending("no Varnish was asked: see --admin".into());
+    };
+    let asked = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map(|runtime| runtime.block_on(ReloaderClient::new(address).wait_for(&bundle.manifest.revision)));
+    match asked {
+        Ok(Ok(status)) => status.programmed(&bundle.manifest),
+        Ok(Err(error)) => Programmed::Pending(chain(&error)),
+        Err(error) => Programmed::Pending(error.to_string()),
+    }
 }
 
-fn explanation(_translation: &Translation, _args: &ExplainArgs) -> String {
-    String::new()
+/// The request that a URL and its options stand for. The URL has the port that clients connect to; a port below
+/// the offset is taken as a listener's own.
+fn request(args: &ExplainArgs) -> Request {
+    let port = args.url.port_u16().unwrap_or(80);
+    let mut headers = args.headers.clone();
+    if headers.iter().all(|(name, _)| name != "host") {
+        let host = args.url.authority().map(ToString::to_string).unwrap_or_default();
+        headers.push(("host".to_owned(), host));
+    }
+    Request {
+        port: port.checked_sub(args.folder.port_offset).filter(|port| *port > 0).unwrap_or(port),
+        method: args.method.to_string(),
+        url: args.url.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
+        headers,
+    }
 }
 
 /// Malformed manifests are told on standard error and make the command fail after it has printed the rest.

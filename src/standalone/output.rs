@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::snapshot::ObjectKey;
+use crate::snapshot::{GATEWAY_GROUP, ObjectKey};
+use crate::status::Statuses;
 
 /// How a command prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -47,6 +48,27 @@ impl From<&ObjectKey> for Metadata {
     fn from(key: &ObjectKey) -> Self {
         let namespace = Some(key.namespace.clone()).filter(|it| !it.is_empty());
         Self { name: key.name.clone(), namespace }
+    }
+}
+
+/// The statuses of all objects, by kind and name.
+#[must_use]
+pub fn objects(of: &Statuses) -> Vec<ObjectStatus> {
+    let Statuses { classes, gateways, listener_sets, routes } = of;
+    let classes = classes.iter().map(|(key, it)| object("GatewayClass", key, it));
+    let gateways = gateways.iter().map(|(key, it)| object("Gateway", key, it));
+    let listener_sets = listener_sets.iter().map(|(key, it)| object("ListenerSet", key, it));
+    let routes = routes.iter().map(|(key, it)| object("HTTPRoute", key, it));
+    classes.chain(gateways).chain(listener_sets).chain(routes).collect()
+}
+
+fn object(kind: &str, key: &ObjectKey, status: &impl Serialize) -> ObjectStatus {
+    ObjectStatus {
+        api_version: format!("{GATEWAY_GROUP}/v1"),
+        kind: kind.to_owned(),
+        metadata: Metadata::from(key),
+        // A status is plain data, which always has a JSON form.
+        status: serde_json::to_value(status).unwrap_or_default(),
     }
 }
 

@@ -11,6 +11,7 @@ use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 
 use crate::bundle::{Manifest, VclName};
+use crate::status::Programmed;
 
 /// The reloader holds an answer back this long at most.
 const HOLD: Duration = Duration::from_secs(30);
@@ -116,6 +117,21 @@ impl ReloaderStatus {
         let ours = self.vcls.iter().filter(|it| self.wanted.as_deref() == revision && ours(&it.name));
         let errors: BTreeSet<_> = ours.filter_map(|it| it.error.clone()).collect();
         if errors.is_empty() { Progress::Pending } else { Progress::Refused(errors) }
+    }
+}
+
+impl ReloaderStatus {
+    /// The same as a condition has it.
+    #[must_use]
+    pub fn programmed(&self, bundle: &Manifest) -> Programmed {
+        match self.progress(bundle) {
+            Progress::Served => Programmed::Yes,
+            Progress::Pending => Programmed::Pending("Varnish does not serve this revision yet".into()),
+            Progress::Refused(errors) => {
+                let errors = errors.into_iter().map(|it| it.message);
+                Programmed::Failed(errors.collect::<Vec<_>>().join("; "))
+            }
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, block_in_place};
@@ -15,7 +17,6 @@ use tracing::{error, info, warn};
 use super::bundle_dir::{BundleDir, BundleDirError};
 use super::catalogue::Changes;
 use super::chain;
-use super::commands;
 use super::folder::{FolderError, Hints};
 use super::follow::{Delivery, follow, milliseconds};
 use super::output::{self, Condition};
@@ -27,6 +28,7 @@ use super::supervisor::{SupervisorError, Wanted, reloader_binary, supervise};
 use super::watch::{Change, Watch};
 use crate::bundle::Manifest;
 use crate::snapshot::ObjectId;
+use crate::status::{Context, Programmed};
 
 /// Names in one log line at most; the rest is counted.
 const MAX_NAMES: usize = 10;
@@ -250,8 +252,15 @@ impl Server {
         self.problems = now;
     }
 
+    /// Conditions that tell of something wrong with the manifests. How Varnish takes them is told when it has.
+    fn troubles(&self, outcome: &Outcome) -> BTreeSet<Condition> {
+        let now = Time(Timestamp::now());
+        let context = Context { programmed: Programmed::Yes, addresses: Vec::new(), now };
+        output::troubles(&output::objects(&self.site.statuses(&outcome.translation, &context)))
+    }
+
     fn log_conditions(&mut self, outcome: &Outcome) {
-        let now = output::troubles(&commands::statuses(self.site.snapshot(), &outcome.translation));
+        let now = self.troubles(outcome);
         for it in now.difference(&self.conditions) {
             warn!(
                 object = it.object,

@@ -7,12 +7,9 @@ use super::catalogue::{Catalogue, Changes};
 use super::folder::{Folder, FolderError, Hints};
 use super::problem::Problem;
 use crate::bundle::Bundle;
-use crate::snapshot::Snapshot;
-use crate::translate::{Settings, Translation, translate};
+use crate::status::{self, Statuses};
+use crate::translate::{Settings, Translation, Translator};
 use crate::vcl::Renderer;
-
-/// A GatewayClass with this `spec.controllerName` is Copal's.
-pub const CONTROLLER_NAME: &str = "copal.dev/gateway-controller";
 
 /// A folder of manifests and everything that follows from it.
 #[derive(Debug)]
@@ -20,6 +17,7 @@ pub struct Site {
     folder: Folder,
     catalogue: Catalogue,
     settings: Settings,
+    translator: Translator,
     renderer: Renderer,
 }
 
@@ -39,9 +37,13 @@ pub struct Outcome {
 impl Site {
     /// A site that nothing was read of yet.
     pub fn new(folder: impl Into<PathBuf>, port_offset: u16) -> Self {
-        let settings = Settings { controller_name: CONTROLLER_NAME.to_owned(), port_offset };
-        let (folder, catalogue, renderer) = (Folder::new(folder), Catalogue::default(), Renderer::default());
-        Self { folder, catalogue, settings, renderer }
+        Self {
+            folder: Folder::new(folder),
+            catalogue: Catalogue::default(),
+            settings: Settings { port_offset, ..Settings::default() },
+            translator: Translator::default(),
+            renderer: Renderer::default(),
+        }
     }
 
     /// Reads what has changed in the folder.
@@ -55,16 +57,16 @@ impl Site {
     /// Translates and renders what is in force.
     pub fn build(&mut self) -> Outcome {
         let start = Instant::now();
-        let translation = translate(self.catalogue.snapshot(), &self.settings);
+        let translation = self.translator.translate(self.catalogue.snapshot(), &self.settings);
         let translated = Instant::now();
         let bundle = self.renderer.render(&translation.model);
         Outcome { translation, bundle, translate: translated - start, render: translated.elapsed() }
     }
 
-    /// The objects in force.
+    /// What is to be said about the objects in force.
     #[must_use]
-    pub fn snapshot(&self) -> &Snapshot {
-        self.catalogue.snapshot()
+    pub fn statuses(&self, translation: &Translation, context: &status::Context) -> Statuses {
+        status::build(&translation.report, &self.settings, context)
     }
 
     /// What is wrong with the files.

@@ -1,9 +1,8 @@
 //! Report to statuses: the conditions that `kubectl get` shows.
 //!
-//! `gateway` and `route` decide what is said; `conditions` has the words; `document` is how statuses are printed.
+//! `gateway` and `route` decide what is said; `conditions` has the words.
 
 mod conditions;
-mod document;
 mod gateway;
 mod route;
 
@@ -17,8 +16,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::model::ObjectKey;
 use crate::translate::{Report, Settings};
-
-pub use document::Row;
 
 /// Whether what was translated is served.
 #[derive(Clone, Debug, PartialEq, Eq)]

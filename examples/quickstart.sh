@@ -65,10 +65,9 @@ Varnish serves $folder on port $port. In another terminal, try:
   # a canary: one of ten goes to version 2
   for i in \$(seq 100); do curl -s http://canary.localhost:$port/ | grep backend; done | sort | uniq -c
 
-  # a live edit: now every second one does (the log here tells how fast)
-  sed -i 's/weight: 10/weight: 90/' $folder/canary.yaml
-  # ... and back
-  git checkout -q $folder/canary.yaml
+  # a live edit: now it is about one of three (the log here tells how fast), and back
+  sed -i 's/weight: 10\$/weight: 50/' $folder/canary.yaml
+  sed -i 's/weight: 50\$/weight: 10/' $folder/canary.yaml
 
   # why a request goes where it goes
   $bin/copal explain $folder http://shop.localhost:$port/cart/42 --port-offset $offset

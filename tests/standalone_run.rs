@@ -22,7 +22,9 @@ dir=$(dirname "$0")
 printf '%s\n' "$@" >"$dir/arguments"
 trap 'echo drained >"$dir/end"; exit 0' TERM
 echo $$ >"$dir/pid"
-while :; do sleep 0.05; done
+exec 3<&0
+cat <&3 >/dev/null &
+wait $!
 "#;
 
 /// A running `copal run` beside a stand-in reloader.
@@ -92,10 +94,6 @@ impl Drop for Run {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let pid = fs::read_to_string(self.path("pid")).ok().and_then(|it| it.trim().parse().ok());
-        if let Some(pid) = pid.and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::KILL);
-        }
     }
 }
 

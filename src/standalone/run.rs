@@ -295,6 +295,9 @@ fn log_change(changes: &Changes, outcome: &Outcome, vcls: usize, same: bool) {
         render_ms = milliseconds(outcome.render),
         "{text}"
     );
+    if outcome.bundle.manifest.listen.is_empty() {
+        warn!("nothing is served: expected a Gateway with a valid listener, of a GatewayClass of Copal's");
+    }
 }
 
 fn names(ids: &[ObjectId]) -> String {

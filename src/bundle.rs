@@ -3,6 +3,7 @@
 //! VCL names carry a hash of their text, so loading is idempotent: a name that is loaded has that text.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -105,5 +106,10 @@ pub fn short_hash(text: &str) -> String {
 /// The first `bytes` of a digest as hexadecimal digits.
 #[must_use]
 pub fn hex(digest: &[u8], bytes: usize) -> String {
-    digest.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+    let mut digits = String::with_capacity(2 * bytes);
+    for byte in digest.iter().take(bytes) {
+        // Writing to a String cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
 }

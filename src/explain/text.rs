@@ -47,9 +47,8 @@ pub(super) fn filters(it: &Filters) -> Vec<String> {
 
 /// Time limits and retries.
 pub(super) fn limits(it: &Rule) -> Vec<String> {
-    let limit = |what: &str, it: std::time::Duration| match it.is_zero() {
-        true => format!("timeout {what}: none"),
-        false => format!("timeout {what}: {it:?}"),
+    let limit = |what: &str, it: std::time::Duration| {
+        if it.is_zero() { format!("timeout {what}: none") } else { format!("timeout {what}: {it:?}") }
     };
     let request = it.timeouts.request.map(|it| limit("request", it));
     let each = it.timeouts.backend_request.map(|it| limit("backendRequest", it));

@@ -97,7 +97,7 @@ fn one(it: &HttpRouteRulesFilters, site: &Site, read: &mut FilterList) -> Result
             read.rewrite = Some(rewrite(required(it.url_rewrite.as_ref(), "urlRewrite")?, site)?);
         }
         HttpRouteRulesFiltersType::Cors => {
-            read.filters.cors = Some(cors(required(it.cors.as_ref(), "cors")?)?)
+            read.filters.cors = Some(cors(required(it.cors.as_ref(), "cors")?)?);
         }
         HttpRouteRulesFiltersType::RequestMirror
         | HttpRouteRulesFiltersType::ExtensionRef

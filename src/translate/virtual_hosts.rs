@@ -6,10 +6,13 @@ use std::sync::Arc;
 use super::listeners::{Listener, Parent};
 use crate::model::{HostPattern, ListenerId, RouteMatch, VirtualHost, VirtualHosts};
 
+/// A virtual host's listener and its matches so far.
+type Collected<'a> = (&'a ListenerId, Vec<Arc<RouteMatch>>);
+
 /// Collects the virtual hosts of all ports.
 pub(super) struct Collector<'a> {
     ports: BTreeMap<u16, BTreeMap<&'a HostPattern, &'a Listener>>,
-    hosts: BTreeMap<u16, BTreeMap<HostPattern, (&'a ListenerId, Vec<Arc<RouteMatch>>)>>,
+    hosts: BTreeMap<u16, BTreeMap<HostPattern, Collected<'a>>>,
 }
 
 impl<'a> Collector<'a> {
@@ -54,7 +57,7 @@ fn owner<'a>(
     listeners.get(host).or_else(|| host.wider().find_map(|wider| listeners.get(&wider))).copied()
 }
 
-fn finish_port(hosts: BTreeMap<HostPattern, (&ListenerId, Vec<Arc<RouteMatch>>)>) -> VirtualHosts {
+fn finish_port(hosts: BTreeMap<HostPattern, Collected>) -> VirtualHosts {
     let fallback = |host: &HostPattern, listener: &ListenerId| {
         host.wider().find(|wider| {
             hosts.get(wider).is_some_and(|(id, matches)| *id == listener && !matches.is_empty())

@@ -45,22 +45,20 @@ fn query(it: &QueryMatch) -> String {
 /// A pattern for a text as it may stand in a query: unreserved characters (RFC 3986, section 2.3) as they are,
 /// all others percent-encoded or, where they do not end a name or value, as they are; a space also as `+`.
 fn encoded(text: &str, is_value: bool) -> String {
-    let mut pattern = String::new();
-    for c in text.chars() {
-        if c.is_ascii_alphanumeric() || "-._~".contains(c) {
-            pattern.push_str(&regex_escape(c.encode_utf8(&mut [0; 4])));
-            continue;
-        }
-        let mut bytes = [0; 4];
-        let percent: String = c.encode_utf8(&mut bytes).bytes().map(percent_encoded).collect();
-        match c {
-            ' ' => pattern.push_str(&format!(r"(?:\+|{percent})")),
-            '=' if !is_value => pattern.push_str(&percent),
-            '&' | '#' | '+' | '%' => pattern.push_str(&percent),
-            _ => pattern.push_str(&format!("(?:{}|{percent})", regex_escape(c.encode_utf8(&mut [0; 4])))),
-        }
+    text.chars().map(|c| encoded_char(c, is_value)).collect()
+}
+
+fn encoded_char(c: char, is_value: bool) -> String {
+    let mut bytes = [0; 4];
+    let plain: &str = c.encode_utf8(&mut bytes);
+    let percent = || plain.bytes().map(percent_encoded).collect::<String>();
+    match c {
+        _ if c.is_ascii_alphanumeric() || "-._~".contains(c) => regex_escape(plain),
+        ' ' => format!(r"(?:\+|{})", percent()),
+        '=' if !is_value => percent(),
+        '&' | '#' | '+' | '%' => percent(),
+        _ => format!("(?:{}|{})", regex_escape(plain), percent()),
     }
-    pattern
 }
 
 fn percent_encoded(byte: u8) -> String {

@@ -43,7 +43,7 @@ impl HostTable {
         for (host, sub) in hosts {
             match host {
                 HostPattern::Exact(name) => {
-                    table.exact.push(Entry { text: VclString::new(name.as_str()), sub })
+                    table.exact.push(Entry { text: VclString::new(name.as_str()), sub });
                 }
                 HostPattern::Wildcard(domain) => {
                     labels.insert(domain.as_str().split('.').count());

@@ -185,7 +185,7 @@ impl VclDuration {
     /// The duration; zero means none, which is written as the longest time that poll(2) can wait for.
     #[must_use]
     pub fn timeout(duration: Duration) -> Self {
-        const LONGEST: Duration = Duration::from_secs(20 * 24 * 3600);
+        const LONGEST: Duration = Duration::from_hours(20 * 24);
         Self(if duration.is_zero() { LONGEST } else { duration.min(LONGEST) })
     }
 

@@ -67,39 +67,54 @@ impl ResponseVcl {
 pub(super) struct CorsVcl {
     /// What the origin must be, besides being there.
     pub origin: Option<VclRegex>,
-    /// The value of `Access-Control-Allow-Origin` depends on the request.
-    pub echo_origin: bool,
+    pub allow_origin: AllowVcl,
     pub credentials: bool,
-    pub methods: Option<VclExpr>,
-    pub echo_methods: bool,
-    pub headers: Option<VclExpr>,
-    pub echo_headers: bool,
+    pub methods: Option<AllowVcl>,
+    pub headers: Option<AllowVcl>,
     pub expose: Option<VclString>,
     pub max_age: VclString,
+}
+
+/// The value of a CORS header.
+pub(super) enum AllowVcl {
+    Value(VclString),
+    /// What the request asks for: with credentials, `*` must not be said.
+    Echo,
 }
 
 impl CorsVcl {
     fn new(it: &Cors) -> Self {
         let any = it.origins.contains(&Origin::Any);
-        let wildcard = |list: &HeaderList| match list {
-            HeaderList::Any if it.credentials => None,
-            HeaderList::Any => Some(VclString::new("*")),
-            HeaderList::These(list) if list.as_str().is_empty() => None,
-            HeaderList::These(list) => Some(VclString::new(list.as_str())),
+        let everything = if it.credentials { AllowVcl::Echo } else { AllowVcl::Value(VclString::new("*")) };
+        let expose = match allow(&it.expose, false) {
+            // With credentials `*` would be a header's name, and there is no request to echo.
+            Some(AllowVcl::Value(value)) if !(it.credentials && it.expose == HeaderList::Any) => Some(value),
+            _ => None,
         };
-        let echo = |list: &HeaderList| *list == HeaderList::Any && it.credentials;
-        let expr = |it: VclString| VclExpr::joined(&[it.to_string()], "");
         Self {
             origin: (!any).then(|| origins(&it.origins)),
-            echo_origin: !any || it.credentials,
+            allow_origin: if any { everything } else { AllowVcl::Echo },
             credentials: it.credentials,
-            methods: wildcard(&it.methods).map(expr),
-            echo_methods: echo(&it.methods),
-            headers: wildcard(&it.headers).map(expr),
-            echo_headers: echo(&it.headers),
-            expose: wildcard(&it.expose),
+            methods: allow(&it.methods, it.credentials),
+            headers: allow(&it.headers, it.credentials),
+            expose,
             max_age: VclString::new(&it.max_age.as_secs().to_string()),
         }
+    }
+
+    /// Whether the response depends on the origin.
+    pub(super) fn varies(&self) -> bool {
+        matches!(self.allow_origin, AllowVcl::Echo)
+    }
+}
+
+/// The value for a list; none for an empty one.
+fn allow(list: &HeaderList, credentials: bool) -> Option<AllowVcl> {
+    match list {
+        HeaderList::Any if credentials => Some(AllowVcl::Echo),
+        HeaderList::Any => Some(AllowVcl::Value(VclString::new("*"))),
+        HeaderList::These(list) if list.as_str().is_empty() => None,
+        HeaderList::These(list) => Some(AllowVcl::Value(VclString::new(list.as_str()))),
     }
 }
 

@@ -9,7 +9,7 @@ use super::actions::{OutcomeVcl, Programs, RuleVcl};
 use super::hosts::HostTable;
 use super::literal::{VclComment, VclIdent, VclString};
 use super::paths::{Paths, paths};
-use super::programs::{ChangeVcl, FetchVcl, ResponseVcl};
+use super::programs::{AllowVcl, ChangeVcl, FetchVcl, ResponseVcl};
 use crate::model::{
     HostPattern, ListenerId, Model, Outcome, RouteMatch, Rule, Service, ServicePort, VirtualHost,
 };

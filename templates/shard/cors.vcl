@@ -7,11 +7,12 @@
 	unset resp.http.Access-Control-Expose-Headers;
 	unset resp.http.Access-Control-Max-Age;
 	if (req.http.Origin{% if let Some(origin) = cors.origin %} && req.http.Origin ~ {{ origin }}{% endif %}) {
-{%- if cors.echo_origin %}
+{%- match cors.allow_origin %}
+{%- when AllowVcl::Echo %}
 		set resp.http.Access-Control-Allow-Origin = req.http.Origin;
-{%- else %}
-		set resp.http.Access-Control-Allow-Origin = "*";
-{%- endif %}
+{%- when AllowVcl::Value(value) %}
+		set resp.http.Access-Control-Allow-Origin = {{ value }};
+{%- endmatch %}
 {%- if cors.credentials %}
 		set resp.http.Access-Control-Allow-Credentials = "true";
 {%- endif %}
@@ -19,22 +20,26 @@
 		set resp.http.Access-Control-Expose-Headers = {{ expose }};
 {%- endif %}
 		if (req.method == "OPTIONS" && req.http.Access-Control-Request-Method) {
-{%- if let Some(methods) = cors.methods %}
+{%- match cors.methods %}
+{%- when Some(AllowVcl::Value(methods)) %}
 			set resp.http.Access-Control-Allow-Methods = {{ methods }};
-{%- else if cors.echo_methods %}
+{%- when Some(AllowVcl::Echo) %}
 			set resp.http.Access-Control-Allow-Methods = req.http.Access-Control-Request-Method;
-{%- endif %}
-{%- if let Some(headers) = cors.headers %}
+{%- when None %}
+{%- endmatch %}
+{%- match cors.headers %}
+{%- when Some(AllowVcl::Value(headers)) %}
 			set resp.http.Access-Control-Allow-Headers = {{ headers }};
-{%- else if cors.echo_headers %}
+{%- when Some(AllowVcl::Echo) %}
 			if (req.http.Access-Control-Request-Headers) {
 				set resp.http.Access-Control-Allow-Headers = req.http.Access-Control-Request-Headers;
 			}
-{%- endif %}
+{%- when None %}
+{%- endmatch %}
 			set resp.http.Access-Control-Max-Age = {{ cors.max_age }};
 		}
 	}
-{%- if cors.echo_origin %}
+{%- if cors.varies() %}
 	std.collect(resp.http.Vary, ",");
 	if (resp.http.Vary) {
 		set resp.http.Vary = resp.http.Vary + ",Origin";

@@ -1,4 +1,10 @@
 //! `copal` on folders of manifests, through the real binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test, a failure that names its line is what one wants"
+)]
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
@@ -130,7 +136,7 @@ fn an_unusable_folder_is_an_error_for_every_command() {
 fn unreadable_files_cost_only_themselves() {
     let dir = folder(&[("a.yaml", CLASS), ("b.yaml", CLASS)]);
     let b = dir.path().join("b.yaml");
-    fs::set_permissions(&b, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&b, fs::Permissions::from_mode(0o000)).unwrap();
     if File::open(&b).is_ok() {
         return; // root reads everything
     }

@@ -77,7 +77,8 @@ impl Bundle {
     #[must_use]
     pub fn new(listen: Vec<ListenSocket>, root: VclFile, shards: BTreeMap<Label, VclFile>) -> Self {
         let labels = shards.iter().map(|(label, file)| (label.clone(), file.name.clone())).collect();
-        let mut manifest = Manifest { revision: String::new(), listen, root: Some(root.name.clone()), labels };
+        let mut manifest =
+            Manifest { revision: String::new(), listen, root: Some(root.name.clone()), labels };
         manifest.revision = manifest.hash();
         let files = shards.into_values().chain([root]).map(|file| (file.name, file.text)).collect();
         Self { manifest, files }

@@ -6,5 +6,7 @@ use crate::model::Model;
 pub struct Renderer {}
 impl Renderer {
     /// The bundle for a model: the same model gives the same bytes, whatever was rendered before.
-    pub fn render(&mut self, _model: &Model) -> Bundle { Bundle::default() }
+    pub fn render(&mut self, _model: &Model) -> Bundle {
+        Bundle::default()
+    }
 }

@@ -27,6 +27,15 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// The longest line that is passed on, in bytes.
 const MAX_LINE: usize = 4096;
 
+/// Something that varnishd did unasked.
+#[derive(Debug)]
+pub enum Happening {
+    /// It said something about its child.
+    Event(Event),
+    /// It ended.
+    Ended(io::Result<ExitStatus>),
+}
+
 type Errors = Arc<Mutex<VecDeque<String>>>;
 
 /// varnishd's manager. Dropping it sends SIGTERM, on which varnishd ends its child and itself.
@@ -72,6 +81,18 @@ impl Process {
         let status = self.child.wait().await;
         self.ended = true;
         status
+    }
+
+    /// The next thing that happens of its own accord. Can be cancelled and called again.
+    pub async fn next(&mut self) -> Happening {
+        tokio::select! {
+            biased;
+            ended = self.child.wait() => {
+                self.ended = true;
+                Happening::Ended(ended)
+            }
+            Some(event) = self.events.recv() => Happening::Event(event),
+        }
     }
 
     /// The next thing that varnishd says about its child; never, once it has ended.

@@ -1,1 +1,188 @@
 //! Keeps a varnishd serving the wanted bundle.
+//!
+//! ```text
+//! bundle folder → watch ─┐                       ┌→ cli ⇄ varnishd (manager ⇄ child)
+//!  last-good on disk ────┴→ keeper → serving ────┤
+//!                                     │  plan    └→ saver → last-good on disk
+//!                                     └→ state → http: /status /readyz /healthz /metrics ← varnishstat
+//! ```
+//!
+//! What decides is pure: [`plan`], [`failures`], [`listing`], [`compiler`], [`varnishd::args`],
+//! [`varnishd::log`]. The rest does as it is told.
+
+mod child;
+pub mod cli;
+pub mod compiler;
+mod drain;
+pub mod failures;
+mod http;
+mod keeper;
+pub mod link;
+pub mod listing;
+pub mod metrics;
+pub mod options;
+pub mod plan;
+mod saver;
+pub mod serving;
+mod shutdown;
+pub mod state;
+pub mod stats;
+pub mod store;
+pub mod varnishd;
+mod watch;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use thiserror::Error;
+use tracing::{error, info, warn};
+
+use crate::bundle::Bundle;
+
+use metrics::Metrics;
+use options::Options;
+use saver::Saver;
+use serving::ServingError;
+use shutdown::{Phase, Shutdown};
+use state::Board;
+use stats::Varnishstat;
+use store::StoreError;
+use varnishd::args::{self, ArgsError, Launch};
+use varnishd::setup::{Setup, SetupError};
+use varnishd::stale::{StaleError, end_stale};
+
+/// Why the reloader ended otherwise than by draining.
+#[derive(Debug, Error)]
+pub enum ReloaderError {
+    /// The admin address is not to be had.
+    #[error("cannot listen on the admin address {address}")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Signals cannot be caught.
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+    /// The arguments for varnishd cannot be used.
+    #[error(transparent)]
+    Arguments(#[from] ArgsError),
+    /// varnishd or the state directory cannot be used.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// An earlier varnishd is in the way.
+    #[error(transparent)]
+    Stale(#[from] StaleError),
+    /// varnishd failed.
+    #[error(transparent)]
+    Serving(#[from] ServingError),
+    /// A second SIGINT.
+    #[error("interrupted before draining was complete")]
+    Interrupted,
+}
+
+/// What all parts of a running reloader share.
+#[derive(Debug)]
+pub struct Context {
+    options: Options,
+    setup: Setup,
+    board: Arc<Board>,
+    metrics: Arc<Metrics>,
+    varnishstat: Arc<Varnishstat>,
+    saver: Saver,
+    shutdown: Shutdown,
+}
+
+/// Runs until it has drained, which is `Ok`.
+///
+/// # Errors
+/// When it cannot start, when varnishd ends unasked, or at a second SIGINT.
+pub async fn run(options: Options) -> Result<(), ReloaderError> {
+    let board = Arc::new(Board::default());
+    let mut shutdown =
+        Shutdown::listen(options.exit_with_stdin, Arc::clone(&board)).map_err(ReloaderError::Signals)?;
+    let mut interrupted = shutdown.clone();
+    tokio::select! {
+        ended = serve(options, board, &mut shutdown) => ended,
+        () = interrupted.reaches(Phase::Now) => Err(ReloaderError::Interrupted),
+    }
+}
+
+async fn serve(options: Options, board: Arc<Board>, shutdown: &mut Shutdown) -> Result<(), ReloaderError> {
+    let admin = options.admin;
+    let listener =
+        http::bind(admin).await.map_err(|source| ReloaderError::Admin { address: admin, source })?;
+    let context = prepare(options, board, shutdown.clone()).await?;
+    let sources = http::Sources {
+        board: Arc::clone(&context.board),
+        metrics: Arc::clone(&context.metrics),
+        varnishstat: Arc::clone(&context.varnishstat),
+    };
+    tokio::spawn(http::serve(listener, Arc::new(sources)));
+    info!(%admin, "answering /healthz, /readyz, /status and /metrics");
+    let bundles =
+        watch::follow(context.options.bundle.clone(), first_bundle(&context), Arc::clone(&context.board));
+    let ended = keeper::keep(&context, bundles).await;
+    context.saver.finish().await;
+    Ok(ended?)
+}
+
+async fn prepare(options: Options, board: Arc<Board>, shutdown: Shutdown) -> Result<Context, ReloaderError> {
+    let setup = Setup::prepare(&options.varnishd, &options.state).await?;
+    check_arguments(&options, &setup)?;
+    end_stale(&setup.workdir).await?;
+    board.update(|status| status.varnish_version = setup.version.map(|version| version.to_string()));
+    Ok(Context {
+        varnishstat: Arc::new(Varnishstat::new(&setup.varnishstat, &setup.workdir)),
+        saver: Saver::start(options.state.join(saver::FOLDER)),
+        metrics: Arc::default(),
+        board,
+        shutdown,
+        options,
+        setup,
+    })
+}
+
+/// Finds a fault in the user's arguments now, and not when the first bundle comes.
+fn check_arguments(options: &Options, setup: &Setup) -> Result<(), ArgsError> {
+    let launch = Launch {
+        version: setup.version,
+        compiler: setup.compiler,
+        workdir: &setup.workdir,
+        secret: &setup.secret_file,
+        master: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        bind: options.bind,
+        port_offset: options.port_offset,
+        storage: &options.storage,
+        listen: &[],
+        is_root: setup.is_root,
+        user: &options.varnishd_args,
+    };
+    args::arguments(&launch).map(drop)
+}
+
+/// The bundle in the folder, or else the last one that was good.
+fn first_bundle(context: &Context) -> Option<Arc<Bundle>> {
+    match store::read(&context.options.bundle, None) {
+        Ok(bundle) => return Some(Arc::new(bundle)),
+        Err(StoreError::Absent(_)) => {}
+        Err(problem) => {
+            error!(error = &problem as &dyn std::error::Error, "the bundle in the folder is unusable");
+            context.board.error(watch::as_error(&problem));
+        }
+    }
+    match store::read(&context.options.state.join(saver::FOLDER), None) {
+        Ok(bundle) => {
+            warn!(revision = bundle.manifest.revision, "starting with the last good bundle");
+            Some(Arc::new(bundle))
+        }
+        Err(StoreError::Absent(_)) => None,
+        Err(problem) => {
+            warn!(error = &problem as &dyn std::error::Error, "the last good bundle is unusable as well");
+            None
+        }
+    }
+}

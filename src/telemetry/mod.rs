@@ -1,1 +1,35 @@
-//! Logging, metrics and health endpoints.
+//! Logging for all binaries: one subscriber, on standard error, as text or JSON lines.
+//!
+//! Standard output stays free for what a command was asked for. The level comes from `RUST_LOG`
+//! (`info` without it); it takes the usual directives, so `RUST_LOG=info,varnishd=debug` shows all that
+//! varnishd says.
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for collectors.
+    Json,
+}
+
+/// Starts logging for this process. The first call counts; a later one changes nothing.
+pub fn init(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let outcome = match format {
+        LogFormat::Text => builder.with_ansi(stderr_is_terminal()).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(error = &*error, "logging was already set up");
+    }
+}
+
+fn stderr_is_terminal() -> bool {
+    std::io::IsTerminal::is_terminal(&std::io::stderr())
+}

@@ -1,0 +1,377 @@
+//! One varnishd, from its start to its end: brings bundles into force and looks after the child.
+//!
+//! Everything is level-triggered: ask what is loaded, plan, do it until something fails, ask again.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::time::timeout;
+use tracing::{debug, error, info, warn};
+
+use crate::bundle::{Bundle, Manifest};
+
+use super::Context;
+use super::child::Child;
+use super::cli::{CliError, inline_command};
+use super::compiler::{self, VclError};
+use super::failures::Failures;
+use super::link::{Link, LinkError};
+use super::listing::{self, ListingError, LoadedVcl};
+use super::plan::{self, Command, fallback, in_force, leftovers};
+use super::state::{self, State};
+use super::varnishd::args::{self, ArgsError, Launch};
+use super::varnishd::process::{Happening, Process};
+
+/// How long a compilation may take. Minutes are for gcc, when tcc is not there.
+const LOAD_LIMIT: Duration = Duration::from_secs(300);
+/// How long anything else may take. varnishd itself gives its child 60 s for an answer.
+pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(90);
+/// Rounds of planning beyond one for each VCL after which someone else must be working against us.
+const SPARE_ROUNDS: usize = 50;
+
+/// Why varnishd does not serve any more.
+#[derive(Debug, Error)]
+pub enum ServingError {
+    /// It cannot be started with these arguments.
+    #[error(transparent)]
+    Arguments(#[from] ArgsError),
+    /// An address that it is to listen on is not to be had.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// It cannot be started.
+    #[error("cannot start varnishd")]
+    Spawn(#[source] io::Error),
+    /// It ended unasked.
+    #[error("varnishd ended ({how}): {said}")]
+    Exited {
+        /// Its exit status.
+        how: String,
+        /// Its last errors.
+        said: String,
+    },
+    /// It does not end although it was asked to.
+    #[error("varnishd is still there {} s after it was asked to end", .0.as_secs())]
+    Lingers(Duration),
+    /// A command could not be given to it.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// Its list of VCLs cannot be read.
+    #[error(transparent)]
+    Listing(#[from] ListingError),
+}
+
+impl ServingError {
+    /// What varnishd said, if it merely refused a command.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::Link(LinkError::Cli(CliError::Refused { message, .. })) => Some(message),
+            _ => None,
+        }
+    }
+}
+
+/// A running varnishd and what is known about it.
+#[derive(Debug)]
+pub struct Serving<'a> {
+    pub(super) context: &'a Context,
+    pub(super) process: Process,
+    pub(super) link: Link,
+    pub(super) child: Child,
+    pub(super) bundle: Arc<Bundle>,
+    /// When `bundle` came.
+    pub(super) arrived: Instant,
+    pub(super) failures: Failures,
+    /// The bundle that was last entirely in force.
+    good: Option<Manifest>,
+    /// Whether the last look found something that has to be looked at again.
+    unfinished: bool,
+}
+
+/// What a run of [`Serving::converge`] did.
+#[derive(Debug, Default)]
+struct Done {
+    loaded: usize,
+    failed: usize,
+}
+
+impl<'a> Serving<'a> {
+    /// Starts varnishd on the bundle's sockets; nothing is loaded yet and no child runs.
+    ///
+    /// # Errors
+    /// When an address is taken, or varnishd cannot be started.
+    pub async fn start(context: &'a Context, bundle: Arc<Bundle>) -> Result<Self, ServingError> {
+        let listen = addresses(context, &bundle.manifest)?;
+        for address in &listen {
+            can_bind(*address)?;
+        }
+        let link = Link::listen(&context.setup.secret).await.map_err(ServingError::Spawn)?;
+        let master = link.address().map_err(ServingError::Spawn)?;
+        let arguments = args::arguments(&launch(context, &bundle.manifest, master))?;
+        let process = Process::spawn(&context.setup.program, &arguments).map_err(ServingError::Spawn)?;
+        info!(?listen, "started varnishd");
+        context.board.update(|status| {
+            status.listen = listen.iter().map(ToString::to_string).collect();
+        });
+        Ok(Self {
+            context,
+            process,
+            link,
+            child: Child::default(),
+            bundle,
+            arrived: Instant::now(),
+            failures: Failures::default(),
+            good: None,
+            unfinished: false,
+        })
+    }
+
+    /// Takes another bundle with the same sockets.
+    pub fn adopt(&mut self, bundle: Arc<Bundle>) {
+        self.failures.renew(|name| bundle.files.contains_key(name), Instant::now());
+        self.bundle = bundle;
+        self.arrived = Instant::now();
+    }
+
+    /// Whether it is time to try something again.
+    #[must_use]
+    pub fn is_due(&self, now: Instant) -> bool {
+        let retry = self.failures.next_retry().is_some_and(|due| due <= now);
+        retry || self.unfinished || self.child.is_start_due(now)
+    }
+
+    /// Does what can be done now to bring the bundle into force. Stops between two steps when the end begins.
+    ///
+    /// # Errors
+    /// When varnishd has ended or cannot be reached. That something cannot be loaded is not an error.
+    pub async fn converge(&mut self) -> Result<(), ServingError> {
+        let mut done = Done::default();
+        for _ in 0..self.bundle.files.len().saturating_add(SPARE_ROUNDS) {
+            let loaded = self.list().await?;
+            if self.context.shutdown.has_begun() {
+                return Ok(());
+            }
+            let blocked = self.failures.blocked(Instant::now());
+            let steps = plan::plan(&loaded, &self.bundle.manifest, &blocked);
+            if !steps.is_empty() {
+                self.run(steps, &mut done).await?;
+            } else if !self.start_child(&loaded).await? {
+                self.conclude(&loaded, &done);
+                return Ok(());
+            }
+        }
+        warn!("varnishd's VCLs change as often as we change them; is someone else working on them?");
+        Ok(())
+    }
+
+    /// Runs steps until one fails.
+    async fn run(&mut self, steps: Vec<Command>, done: &mut Done) -> Result<(), ServingError> {
+        for step in steps {
+            if self.context.shutdown.has_begun() {
+                return Ok(());
+            }
+            match self.execute(&step).await {
+                Ok(()) => {
+                    done.loaded += usize::from(matches!(step, Command::Load(_)));
+                    self.failures.clear(&step);
+                }
+                Err(error) => {
+                    done.failed += 1;
+                    let refusal = error.refusal().map(str::to_owned).ok_or(error)?;
+                    self.note(step, &refusal);
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn execute(&mut self, step: &Command) -> Result<(), ServingError> {
+        let (command, limit) = match step {
+            Command::Load(name) => (inline_command(name, &self.text(name)), LOAD_LIMIT),
+            Command::Label { label, target } => (format!("vcl.label {label} {target}"), COMMAND_LIMIT),
+            Command::Use(name) => (format!("vcl.use {name}"), COMMAND_LIMIT),
+            Command::Discard(name) => (format!("vcl.discard {name}"), COMMAND_LIMIT),
+        };
+        let answer = self.request(&command, limit).await?;
+        debug!(?step, answer = answer.trim(), "done");
+        Ok(())
+    }
+
+    fn text(&self, name: &str) -> Arc<str> {
+        self.bundle.files.get(name).map_or_else(|| fallback().text, Arc::clone)
+    }
+
+    /// Notes that varnishd refused a step. Only a program that cannot be loaded is the bundle's fault.
+    pub(super) fn note(&mut self, step: Command, refusal: &str) {
+        let error = match &step {
+            Command::Load(name) => {
+                let error = compiler::read(name, refusal);
+                error!(
+                    file = error.file,
+                    line = error.line,
+                    problem = error.message,
+                    "a VCL cannot be loaded"
+                );
+                self.context.board.error(error.clone());
+                error
+            }
+            Command::Label { label: name, .. } | Command::Use(name) | Command::Discard(name) => {
+                warn!(?step, problem = refusal.trim(), "varnishd refused a step; trying it again later");
+                VclError { file: name.clone(), line: None, message: refusal.trim().to_owned() }
+            }
+        };
+        self.failures.record(step, error, Instant::now());
+    }
+
+    /// Asks what is loaded, and tells everyone.
+    async fn list(&mut self) -> Result<Vec<LoadedVcl>, ServingError> {
+        let loaded = listing::parse(&self.request("vcl.list -j", COMMAND_LIMIT).await?)?;
+        self.publish(&loaded);
+        Ok(loaded)
+    }
+
+    fn publish(&mut self, loaded: &[LoadedVcl]) {
+        let wanted = &self.bundle.manifest;
+        if in_force(loaded, wanted) {
+            self.good = Some(wanted.clone());
+        }
+        let good = self.good.as_ref().filter(|good| self.child.runs() && in_force(loaded, good));
+        let not_ready = not_ready(loaded, self.child.runs());
+        self.unfinished = leftovers(loaded, wanted);
+        self.context.board.update(|status| {
+            status.state = if not_ready.is_none() { State::Serving } else { State::Starting };
+            status.not_ready = not_ready;
+            status.loaded = good.map(|manifest| manifest.revision.clone());
+            status.vcls = state::vcls(loaded, wanted, &self.failures);
+        });
+    }
+
+    fn conclude(&mut self, loaded: &[LoadedVcl], done: &Done) {
+        let revision = &self.bundle.manifest.revision;
+        let is_in_force = self.child.runs() && in_force(loaded, &self.bundle.manifest);
+        if is_in_force && self.context.saver.note(&self.bundle) {
+            let took = self.arrived.elapsed();
+            let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            info!(revision, loaded = done.loaded, ms, "the bundle is in force");
+            self.context.metrics.reloaded(took);
+        } else if !is_in_force {
+            self.context.board.update(|status| status.failed_revision = Some(revision.clone()));
+        }
+        if done.failed > 0 {
+            self.context.metrics.reload_failed();
+        }
+    }
+
+    /// Gives varnishd a command.
+    ///
+    /// # Errors
+    /// When it refuses, cannot be reached, or ends meanwhile.
+    pub async fn request(&mut self, command: &str, limit: Duration) -> Result<String, ServingError> {
+        let ended = tokio::select! {
+            biased;
+            ended = self.process.wait() => ended,
+            answer = self.link.request(command, limit) => return Ok(answer?),
+        };
+        Err(self.exited(ended).await)
+    }
+
+    /// The next thing that varnishd does of its own accord, as long as it lives.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn happening(&mut self) -> Result<super::varnishd::log::Event, ServingError> {
+        match self.process.next().await {
+            Happening::Event(event) => Ok(event),
+            Happening::Ended(ended) => Err(self.exited(ended).await),
+        }
+    }
+
+    /// Waits for its end, which is asked for.
+    ///
+    /// # Errors
+    /// When it does not come in time, or not cleanly.
+    pub(super) async fn ended_within(&mut self, limit: Duration) -> Result<(), ServingError> {
+        match timeout(limit, self.process.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(ended) => Err(self.exited(ended).await),
+            Err(_) => Err(ServingError::Lingers(limit)),
+        }
+    }
+
+    async fn exited(&mut self, ended: io::Result<ExitStatus>) -> ServingError {
+        let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+        let said = self.process.last_errors().await;
+        ServingError::Exited { how, said: if said.is_empty() { "it did not say why".into() } else { said } }
+    }
+
+    /// Whether the manifest needs other sockets than varnishd has.
+    #[must_use]
+    pub fn has_other_sockets(&self, manifest: &Manifest) -> bool {
+        self.bundle.manifest.listen != manifest.listen
+    }
+
+    /// Whether the manifest's sockets can be had, apart from those that varnishd has already.
+    ///
+    /// # Errors
+    /// Names the first that cannot.
+    pub fn check_sockets(&self, manifest: &Manifest) -> Result<(), ServingError> {
+        let ours: BTreeSet<SocketAddr> =
+            addresses(self.context, &self.bundle.manifest)?.into_iter().collect();
+        let wanted = addresses(self.context, manifest)?;
+        wanted.into_iter().filter(|address| !ours.contains(address)).try_for_each(can_bind)
+    }
+}
+
+/// Why requests are not served as some bundle says, if so.
+fn not_ready(loaded: &[LoadedVcl], child_runs: bool) -> Option<String> {
+    let fallback = fallback().name;
+    let active = loaded.iter().find(|vcl| vcl.active);
+    match active {
+        None => Some("no root VCL is in use yet".to_owned()),
+        Some(vcl) if vcl.name == fallback => Some("the root VCL could not be loaded".to_owned()),
+        Some(_) if !child_runs => Some("varnishd's child is not running".to_owned()),
+        Some(_) => None,
+    }
+}
+
+fn addresses(context: &Context, manifest: &Manifest) -> Result<Vec<SocketAddr>, ArgsError> {
+    let options = &context.options;
+    manifest
+        .listen
+        .iter()
+        .map(|socket| args::address(options.bind, socket.port, options.port_offset))
+        .collect()
+}
+
+/// Tries an address out, so that the answer names it and comes before anything is given up for it.
+fn can_bind(address: SocketAddr) -> Result<(), ServingError> {
+    std::net::TcpListener::bind(address).map(drop).map_err(|source| ServingError::Bind { address, source })
+}
+
+fn launch<'a>(context: &'a Context, manifest: &'a Manifest, master: SocketAddr) -> Launch<'a> {
+    Launch {
+        version: context.setup.version,
+        compiler: context.setup.compiler,
+        workdir: &context.setup.workdir,
+        secret: &context.setup.secret_file,
+        master,
+        bind: context.options.bind,
+        port_offset: context.options.port_offset,
+        storage: &context.options.storage,
+        listen: &manifest.listen,
+        is_root: context.setup.is_root,
+        user: &context.options.varnishd_args,
+    }
+}

@@ -1,0 +1,7 @@
+//! The varnishd process: how it is started, what it says, how it ends.
+
+pub mod args;
+pub mod log;
+pub mod process;
+pub mod setup;
+pub mod stale;

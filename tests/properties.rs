@@ -19,7 +19,6 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 
 use oracle::generate::{self, PORTS};
 use oracle::manifest::documents;
@@ -28,7 +27,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use serde_json::{Value as Json, json};
-use support::{Backend, Gateway, Response, gateway_class, get, service};
+use support::{Backend, Gateway, Response, Shared, gateway_class, get, service};
 
 /// Runs a property over generated inputs, and shows the smallest that breaks it.
 fn check<S: Strategy>(cases: u32, inputs: &S, property: impl Fn(S::Value) -> Result<(), TestCaseError>) {
@@ -47,8 +46,8 @@ fn check<S: Strategy>(cases: u32, inputs: &S, property: impl Fn(S::Value) -> Res
 
 /// A gateway for this file's tests, and the one backend behind it.
 fn shared() -> &'static (Gateway, Backend) {
-    static SHARED: OnceLock<(Gateway, Backend)> = OnceLock::new();
-    SHARED.get_or_init(|| {
+    static SHARED: Shared<(Gateway, Backend)> = Shared::new();
+    SHARED.get(|| {
         let echo = Backend::start("echo");
         let keeper = Config { listeners: keepers(), routes: Vec::new() };
         let quoting = support::gateway("gw", &support::listener("http", 82));

@@ -25,7 +25,7 @@ use oracle::manifest::documents;
 use oracle::{Config, Decision, Request, decide};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use proptest::test_runner::{RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use serde_json::{Value as Json, json};
 use support::{Backend, Gateway, Response, Shared, gateway_class, get, service};
 
@@ -34,13 +34,16 @@ fn check<S: Strategy>(cases: u32, inputs: &S, property: impl Fn(S::Value) -> Res
     let seed: u8 = std::env::var("COPAL_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let config = ProptestConfig {
         cases,
-        max_shrink_iters: 150,
+        max_shrink_iters: 80,
         failure_persistence: None,
         ..ProptestConfig::default()
     };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]));
-    if let Err(error) = runner.run(inputs, property) {
-        panic!("with COPAL_TEST_SEED={seed}: {error}");
+    match runner.run(inputs, property) {
+        Ok(()) => (),
+        // The reason names the input; all of it again would hide that.
+        Err(TestError::Fail(reason, _)) => panic!("with COPAL_TEST_SEED={seed}: {}", reason.message()),
+        Err(TestError::Abort(reason)) => panic!("no input could be made: {}", reason.message()),
     }
 }
 

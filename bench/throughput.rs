@@ -145,7 +145,7 @@ impl Bench {
     }
 
     fn cli(&self, arguments: &[&str]) -> String {
-        let workdir: PathBuf = self.gateway.state().join("varnish");
+        let workdir: PathBuf = self.gateway.state().join("reloader/varnish");
         let output = Command::new("varnishadm").arg("-n").arg(workdir).args(arguments).output();
         let output = output.expect("varnishadm is installed");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

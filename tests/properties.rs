@@ -72,7 +72,7 @@ fn keepers() -> Vec<oracle::Listener> {
 #[test]
 fn varnish_decides_as_the_oracle() {
     let (gateway, _) = shared();
-    let inputs = (generate::config(), vec(generate::request(), 60));
+    let inputs = generate::case(80);
     check(25, &inputs, |(config, requests)| {
         gateway.apply("oracle.yaml", &config.file());
         for request in &requests {
@@ -99,7 +99,7 @@ fn decided_by_varnish(gateway: &Gateway, request: &Request) -> Option<Decision> 
 #[test]
 fn explain_decides_as_the_oracle() {
     let folder = tempfile::tempdir().unwrap();
-    let inputs = (generate::config(), vec(generate::request(), 8));
+    let inputs = generate::case(8);
     check(40, &inputs, |(config, requests)| {
         write(folder.path(), "oracle.yaml", &(gateway_class() + &config.file()));
         for request in &requests {
@@ -129,11 +129,11 @@ fn decided_by_explain(folder: &Path, request: &Request) -> Option<Decision> {
     explained(&json.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr))))
 }
 
-/// The decision in what `copal explain -o json` prints: `route` (`NAMESPACE/NAME`) and `rule` (a number from
-/// 0), both absent or null when no rule answers.
+/// The decision in what `copal explain -o json` prints: `rule`, absent when none answers, with `route`
+/// (`NAMESPACE/NAME`) and `rule` (a number from 0).
 fn explained(json: &Json) -> Option<Decision> {
-    let Some(route) = json["route"].as_str() else { return Some(Decision::NotFound) };
-    Decision::parse(&format!("/{route}/{}", json["rule"]))
+    let Some(route) = json["rule"]["route"].as_str() else { return Some(Decision::NotFound) };
+    Decision::parse(&format!("/{route}/{}", json["rule"]["rule"]))
 }
 
 #[test]

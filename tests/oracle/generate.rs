@@ -122,7 +122,7 @@ pub fn case(requests: usize) -> impl Strategy<Value = (Config, Vec<Request>)> {
     let target = option::weighted(0.85, any::<Index>());
     (config(), vec((request(), target), requests)).prop_map(|(config, shots)| {
         let requests = shots.into_iter().map(|(request, target)| match target {
-            Some(target) => aimed(&config, request, &target),
+            Some(target) => aimed(&config, request, target),
             None => request,
         });
         let requests = requests.collect();
@@ -131,7 +131,7 @@ pub fn case(requests: usize) -> impl Strategy<Value = (Config, Vec<Request>)> {
 }
 
 /// Changes what a match needs; the rest stays as it was.
-fn aimed(config: &Config, mut request: Request, target: &Index) -> Request {
+fn aimed(config: &Config, mut request: Request, target: Index) -> Request {
     let rules = config.routes.iter().flat_map(|route| route.rules.iter().map(move |rule| (route, rule)));
     let all: Vec<(&Route, Match)> = rules
         .flat_map(|(route, rule)| {

@@ -25,7 +25,6 @@ const POLL: Duration = Duration::from_millis(10);
 pub struct Shared<T>(OnceLock<Option<T>>);
 
 impl<T> Shared<T> {
-    #[expect(clippy::new_without_default, reason = "for statics, where a default cannot be called")]
     pub const fn new() -> Self {
         Self(OnceLock::new())
     }

@@ -148,7 +148,7 @@ fn aimed(config: &Config, mut request: Request, target: Index) -> Request {
         Some(PathMatch::Exact(path) | PathMatch::Prefix(path)) => request.path.clone_from(path),
         Some(PathMatch::Regex(pattern)) => {
             let path = PATHS.iter().find(|path| (pattern.matches)(path)).unwrap_or(&"/");
-            request.path = (*path).to_owned();
+            (*path).clone_into(&mut request.path);
         }
     }
     request.method = wanted.method.clone().unwrap_or(request.method);

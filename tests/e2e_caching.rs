@@ -12,6 +12,8 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use support::{Backend, Gateway, Request, get, route, services};
 
 /// Sends the request twice; whether the second answer came from the cache.
@@ -34,7 +36,6 @@ fn only_what_says_so_is_cached() {
     assert!(cached("/s-maxage?cc=s-maxage=60"));
     assert!(cached("/public?cc=public,max-age=60"));
     assert!(!cached("/silent"));
-    assert!(!cached("/silent/status/404?status=200"));
     assert!(!cached("/zero?cc=max-age=0"));
     assert!(!cached("/no-store?cc=no-store,max-age=60"));
     assert!(!cached("/private?cc=private,max-age=60"));
@@ -185,11 +186,14 @@ fn internal_headers_are_neither_taken_from_clients_nor_shown_to_anyone() {
     ";
     let gateway = Gateway::shared();
     gateway.scene("internal", &[services(&[&one, &two]), route("r", &["internal.test"], rules)]);
-    let names =
-        ["Rule", "Route", "Backend", "Key", "Host", "Path", "Listener", "Group", "T0", "Cors", "Action", "X"];
+    let names = internal_headers(gateway);
+    assert!(
+        !names.is_empty(),
+        "the generated VCL has internal headers, or this test looks for the wrong thing"
+    );
     for target in ["/", "/?cc=max-age=60"] {
         let request = names.iter().fold(get("internal.test", target), |request, name| {
-            request.header(&format!("X-Copal-{name}"), "two").header(&format!("x-copal-{name}"), "0")
+            request.header(name, "two").header(&name.to_lowercase(), "0")
         });
         let response = gateway.send(&request);
         assert_eq!((response.status, response.backend()), (200, "one"));
@@ -200,4 +204,26 @@ fn internal_headers_are_neither_taken_from_clients_nor_shown_to_anyone() {
         assert_eq!(clean.backend(), "two");
         assert!(!clean.text().to_lowercase().contains("x-copal"), "{}", clean.text());
     }
+}
+
+/// The names of all internal headers in the VCL that is loaded.
+fn internal_headers(gateway: &Gateway) -> BTreeSet<String> {
+    let mut folders = vec![gateway.state()];
+    let mut names = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "vcl") {
+                let text = std::fs::read_to_string(path).unwrap_or_default();
+                let parts = text.split("http.X-Copal-").skip(1);
+                let end = |part: &str| {
+                    part.find(|it: char| !it.is_alphanumeric() && it != '-').unwrap_or(part.len())
+                };
+                names.extend(parts.map(|part| format!("X-Copal-{}", &part[..end(part)])));
+            }
+        }
+    }
+    names
 }

@@ -12,17 +12,16 @@
 
 mod support;
 
-use std::sync::OnceLock;
-
 use support::{
-    Backend, Gateway, gateway, get, in_namespace, listener, namespace, route, route_on, service, services,
+    Backend, Gateway, Shared, gateway, get, in_namespace, listener, namespace, route, route_on, service,
+    services,
 };
 
 /// One instance for all tests here. Port 80: a Gateway for each test that needs no port of its own; ports
 /// 81 to 85: what is said in the test.
 fn shared() -> &'static Gateway {
-    static SHARED: OnceLock<Gateway> = OnceLock::new();
-    SHARED.get_or_init(|| {
+    static SHARED: Shared<Gateway> = Shared::new();
+    SHARED.get(|| {
         let isolation = "
             - {name: any, port: 81, protocol: HTTP}
             - {name: wild, port: 81, protocol: HTTP, hostname: '*.example.test'}

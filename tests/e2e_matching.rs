@@ -359,4 +359,7 @@ fn an_unknown_host_is_not_found() {
         POST unknown.test/x             -> 404
         ",
     );
+    let mut connection = gateway.connect(80).unwrap();
+    connection.write(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(connection.read_response(false).unwrap().status, 404, "without any Host");
 }

@@ -19,36 +19,38 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 
 use oracle::generate::{self, PORTS};
 use oracle::manifest::documents;
 use oracle::{Config, Decision, Request, decide};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use proptest::test_runner::{RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use serde_json::{Value as Json, json};
-use support::{Backend, Gateway, Response, gateway_class, get, service};
+use support::{Backend, Gateway, Response, Shared, gateway_class, get, service};
 
 /// Runs a property over generated inputs, and shows the smallest that breaks it.
 fn check<S: Strategy>(cases: u32, inputs: &S, property: impl Fn(S::Value) -> Result<(), TestCaseError>) {
     let seed: u8 = std::env::var("COPAL_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let config = ProptestConfig {
         cases,
-        max_shrink_iters: 150,
+        max_shrink_iters: 80,
         failure_persistence: None,
         ..ProptestConfig::default()
     };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]));
-    if let Err(error) = runner.run(inputs, property) {
-        panic!("with COPAL_TEST_SEED={seed}: {error}");
+    match runner.run(inputs, property) {
+        Ok(()) => (),
+        // The reason names the input; all of it again would hide that.
+        Err(TestError::Fail(reason, _)) => panic!("with COPAL_TEST_SEED={seed}: {}", reason.message()),
+        Err(TestError::Abort(reason)) => panic!("no input could be made: {}", reason.message()),
     }
 }
 
 /// A gateway for this file's tests, and the one backend behind it.
 fn shared() -> &'static (Gateway, Backend) {
-    static SHARED: OnceLock<(Gateway, Backend)> = OnceLock::new();
-    SHARED.get_or_init(|| {
+    static SHARED: Shared<(Gateway, Backend)> = Shared::new();
+    SHARED.get(|| {
         let echo = Backend::start("echo");
         let keeper = Config { listeners: keepers(), routes: Vec::new() };
         let quoting = support::gateway("gw", &support::listener("http", 82));
@@ -70,7 +72,7 @@ fn keepers() -> Vec<oracle::Listener> {
 #[test]
 fn varnish_decides_as_the_oracle() {
     let (gateway, _) = shared();
-    let inputs = (generate::config(), vec(generate::request(), 60));
+    let inputs = generate::case(80);
     check(25, &inputs, |(config, requests)| {
         gateway.apply("oracle.yaml", &config.file());
         for request in &requests {
@@ -97,7 +99,7 @@ fn decided_by_varnish(gateway: &Gateway, request: &Request) -> Option<Decision> 
 #[test]
 fn explain_decides_as_the_oracle() {
     let folder = tempfile::tempdir().unwrap();
-    let inputs = (generate::config(), vec(generate::request(), 8));
+    let inputs = generate::case(8);
     check(40, &inputs, |(config, requests)| {
         write(folder.path(), "oracle.yaml", &(gateway_class() + &config.file()));
         for request in &requests {
@@ -325,84 +327,4 @@ fn compiles(folder: &Path, name: &str, text: &str) -> Result<bool, TestCaseError
         eprintln!("{}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(output.status.success())
-}
-
-/// The oracle is plain enough to be right by reading; these lines keep it so.
-mod of_the_oracle {
-    use super::oracle::{Listener, Match, PathMatch, Route, Rule};
-    use super::*;
-
-    fn listener(hostname: Option<&str>) -> Listener {
-        Listener { name: format!("{hostname:?}"), port: 80, hostname: hostname.map(str::to_owned) }
-    }
-
-    fn route(name: &str, hostnames: &[&str], prefixes: &[&str]) -> Route {
-        let prefix =
-            |path: &&str| Match { path: Some(PathMatch::Prefix((*path).to_owned())), ..Match::default() };
-        Route {
-            namespace: "n".into(),
-            name: name.into(),
-            day: None,
-            section: None,
-            hostnames: hostnames.iter().map(|&host| host.to_owned()).collect(),
-            rules: prefixes.iter().map(|path| Rule { matches: vec![prefix(path)] }).collect(),
-        }
-    }
-
-    fn decided(config: &Config, host: &str, path: &str) -> String {
-        let request = Request {
-            port: 80,
-            host: host.into(),
-            method: "GET".into(),
-            path: path.into(),
-            query: vec![],
-            headers: vec![],
-        };
-        match decide(config, &request) {
-            Decision::NotFound => "404".into(),
-            Decision::Rule { route, rule, .. } => format!("{route} {rule}"),
-        }
-    }
-
-    #[test]
-    fn prefixes_are_of_whole_elements_and_the_longest_wins() {
-        let routes = vec![route("r", &[], &["/", "/a", "/a/b/"])];
-        let config = Config { listeners: vec![listener(None)], routes };
-        let table =
-            [("/", "r 0"), ("/ab", "r 0"), ("/a", "r 1"), ("/a/", "r 1"), ("/a/b", "r 2"), ("/a/bc", "r 1")];
-        for (path, expected) in table {
-            assert_eq!(decided(&config, "x.test", path), expected, "{path}");
-        }
-    }
-
-    #[test]
-    fn hosts_go_from_exact_to_wide_and_listeners_are_apart() {
-        let listeners = vec![listener(None), listener(Some("*.a.test"))];
-        let routes = vec![
-            route("exact", &["b.a.test"], &["/b"]),
-            route("wild", &["*.test"], &["/b/c", "/w"]),
-            Route { section: Some("None".into()), ..route("any", &[], &["/"]) },
-        ];
-        let config = Config { listeners, routes };
-        let table = [
-            ("b.a.test", "/b/c", "exact 0"),
-            ("b.a.test", "/w", "wild 1"),
-            ("b.a.test", "/none", "404"),
-            ("c.a.test", "/b", "404"),
-            ("x.test", "/w", "wild 1"),
-            ("x.test", "/none", "any 0"),
-            ("test", "/w", "any 0"),
-        ];
-        for (host, path, expected) in table {
-            assert_eq!(decided(&config, host, path), expected, "{host}{path}");
-        }
-    }
-
-    #[test]
-    fn answers_are_read_back() {
-        let rule = Some(Decision::Rule { namespace: "n1".into(), route: "r0".into(), rule: 2 });
-        assert_eq!(Decision::parse("http://a.test:8080/n1/r0/2?p=1"), rule);
-        assert_eq!(Decision::parse("n1/r0/2"), rule);
-        assert_eq!(Decision::parse("nothing"), None);
-    }
 }

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use proptest::sample::{select, subsequence};
+use proptest::sample::{Index, select, subsequence};
 
 use super::{Config, Listener, Match, PathMatch, Pattern, Request, Route, Rule, Value, ValueMatch};
 
@@ -20,7 +20,7 @@ const PATHS: [&str; 13] =
 const METHODS: [&str; 3] = ["GET", "POST", "DELETE"];
 const NAMES: [&str; 2] = ["x-a", "x-b"];
 const PARAMETERS: [&str; 2] = ["p", "q"];
-const VALUES: [&str; 3] = ["1", "2", "12"];
+const VALUES: [&str; 3] = ["1", "12", "2"];
 
 const PATH_PATTERNS: [Pattern; 5] = [
     Pattern { text: "/a(/.*)?", matches: |path| path == "/a" || path.starts_with("/a/") },
@@ -36,8 +36,9 @@ const VALUE_PATTERNS: [Pattern; 2] = [
 
 /// A Gateway with several listeners, and up to five routes with up to three rules each.
 pub fn config() -> impl Strategy<Value = Config> {
-    let listeners = vec((select(&PORTS[..]), option::of(select(&HOSTNAMES[..]))), 0..5).prop_map(listeners);
-    (listeners, vec(route(), 1..6)).prop_map(|(listeners, mut routes)| {
+    let listeners =
+        vec((select(&PORTS[..]), option::weighted(0.6, select(&HOSTNAMES[..]))), 1..5).prop_map(listeners);
+    (listeners, vec(route(), 2..7)).prop_map(|(listeners, mut routes)| {
         for (number, route) in routes.iter_mut().enumerate() {
             route.name = format!("{}{number}", route.name);
             let known = route.section.as_ref().and_then(|text| text.parse::<usize>().ok());
@@ -64,7 +65,8 @@ fn listeners(wanted: Vec<(u16, Option<&str>)>) -> Vec<Listener> {
 fn route() -> impl Strategy<Value = Route> {
     let hostnames = prop_oneof![
         1 => Just(Vec::new()),
-        4 => subsequence(&HOSTNAMES[..], 1..3).prop_map(|names| names.into_iter().map(str::to_owned).collect()),
+        2 => Just(vec!["b.a.test".to_owned()]),
+        3 => subsequence(&HOSTNAMES[..], 1..3).prop_map(|names| names.into_iter().map(str::to_owned).collect()),
     ];
     // The section is the number of a listener, for `config` to look up.
     let section = option::weighted(0.3, (0_usize..8).prop_map(|number| number.to_string()));
@@ -82,17 +84,17 @@ fn route() -> impl Strategy<Value = Route> {
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
-    vec(one_match(), 0..3).prop_map(|matches| Rule { matches })
+    vec(one_match(), 0..4).prop_map(|matches| Rule { matches })
 }
 
 fn one_match() -> impl Strategy<Value = Match> {
     let path = prop_oneof![
-        1 => Just(None),
+        6 => Just(None),
         3 => select(&EXACT[..]).prop_map(|path| Some(PathMatch::Exact(path.to_owned()))),
-        5 => select(&PREFIXES[..]).prop_map(|path| Some(PathMatch::Prefix(path.to_owned()))),
+        6 => select(&PREFIXES[..]).prop_map(|path| Some(PathMatch::Prefix(path.to_owned()))),
         2 => select(&PATH_PATTERNS[..]).prop_map(|pattern| Some(PathMatch::Regex(pattern))),
     ];
-    let method = option::weighted(0.25, select(&METHODS[..]).prop_map(str::to_owned));
+    let method = option::weighted(0.35, select(&METHODS[..]).prop_map(str::to_owned));
     (path, method, values(&NAMES), values(&PARAMETERS)).prop_map(|(path, method, headers, query)| Match {
         path,
         method,
@@ -104,10 +106,10 @@ fn one_match() -> impl Strategy<Value = Match> {
 /// Matches of none, one or both of two names.
 fn values(names: &'static [&'static str; 2]) -> impl Strategy<Value = Vec<ValueMatch>> {
     let value = prop_oneof![
-        3 => select(&VALUES[..]).prop_map(|text| Value::Exact(text.to_owned())),
+        4 => select(&VALUES[..2]).prop_map(|text| Value::Exact(text.to_owned())),
         1 => select(&VALUE_PATTERNS[..]).prop_map(Value::Regex),
     ];
-    (prop_oneof![5 => Just(0_usize), 3 => Just(1), 1 => Just(2)], value.clone(), value, any::<bool>())
+    (prop_oneof![4 => Just(0_usize), 3 => Just(1), 2 => Just(2)], value.clone(), value, any::<bool>())
         .prop_map(|(count, one, other, swap)| {
             let order = if swap { [names[1], names[0]] } else { *names };
             let both = order.into_iter().zip([one, other]).take(count);
@@ -115,8 +117,60 @@ fn values(names: &'static [&'static str; 2]) -> impl Strategy<Value = Vec<ValueM
         })
 }
 
+/// A configuration and requests, most of them aimed at one of its matches, so that several rules contend.
+pub fn case(requests: usize) -> impl Strategy<Value = (Config, Vec<Request>)> {
+    let target = option::weighted(0.85, any::<Index>());
+    (config(), vec((request(), target), requests)).prop_map(|(config, shots)| {
+        let requests = shots.into_iter().map(|(request, target)| match target {
+            Some(target) => aimed(&config, request, target),
+            None => request,
+        });
+        let requests = requests.collect();
+        (config, requests)
+    })
+}
+
+/// Changes what a match needs; the rest stays as it was.
+fn aimed(config: &Config, mut request: Request, target: Index) -> Request {
+    let rules = config.routes.iter().flat_map(|route| route.rules.iter().map(move |rule| (route, rule)));
+    let all: Vec<(&Route, Match)> = rules
+        .flat_map(|(route, rule)| {
+            let matches = if rule.matches.is_empty() { vec![Match::default()] } else { rule.matches.clone() };
+            matches.into_iter().map(move |it| (route, it))
+        })
+        .collect();
+    let (route, wanted) = target.get(&all);
+    if let Some(name) = route.hostnames.first() {
+        request.host = name.replace('*', "b");
+    }
+    match &wanted.path {
+        None => (),
+        Some(PathMatch::Exact(path) | PathMatch::Prefix(path)) => request.path.clone_from(path),
+        Some(PathMatch::Regex(pattern)) => {
+            let path = PATHS.iter().find(|path| (pattern.matches)(path)).unwrap_or(&"/");
+            (*path).clone_into(&mut request.path);
+        }
+    }
+    request.method = wanted.method.clone().unwrap_or(request.method);
+    demand(&mut request.headers, &wanted.headers);
+    demand(&mut request.query, &wanted.query);
+    request
+}
+
+/// Gives each wanted name the wanted value, and only that one.
+fn demand(pairs: &mut Vec<(String, String)>, wanted: &[ValueMatch]) {
+    for it in wanted {
+        let value = match &it.value {
+            Value::Exact(text) => text.clone(),
+            Value::Regex(_) => VALUES[0].to_owned(),
+        };
+        pairs.retain(|(name, _)| *name != it.name);
+        pairs.push((it.name.clone(), value));
+    }
+}
+
 /// A request for what configurations have, or nearly.
-pub fn request() -> impl Strategy<Value = Request> {
+fn request() -> impl Strategy<Value = Request> {
     let pairs = |names: &'static [&'static str; 2]| {
         vec((select(&names[..]), select(&VALUES[..])), 0..3).prop_map(|pairs| {
             pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()

@@ -42,7 +42,18 @@ impl Config {
 
 /// Several documents in one file.
 pub fn documents(manifests: &[Json]) -> String {
-    manifests.iter().map(|manifest| format!("---\n{manifest:#}\n")).collect()
+    let text: String = manifests.iter().map(|manifest| format!("---\n{manifest:#}\n")).collect();
+    text.chars().map(yaml).collect()
+}
+
+/// JSON leaves some characters as they are that YAML wants escaped.
+fn yaml(character: char) -> String {
+    match character {
+        '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+            format!("\\u{:04x}", u32::from(character))
+        }
+        other => other.to_string(),
+    }
 }
 
 impl Route {

@@ -10,6 +10,8 @@
 
 pub mod generate;
 pub mod manifest;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 

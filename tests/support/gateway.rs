@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,6 +21,21 @@ const EDIT: Duration = Duration::from_secs(30);
 const SENTINEL_PORT: u16 = 79;
 const POLL: Duration = Duration::from_millis(10);
 
+/// What the tests of one binary start once; when that fails, it fails for all of them, without waiting again.
+pub struct Shared<T>(OnceLock<Option<T>>);
+
+impl<T> Shared<T> {
+    pub const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// The value, started by the first caller.
+    pub fn get(&self, start: impl FnOnce() -> T) -> &T {
+        let started = self.0.get_or_init(|| catch_unwind(AssertUnwindSafe(start)).ok());
+        started.as_ref().expect("it did not start: see the first failure")
+    }
+}
+
 /// `copal run` of the built binary, with free ports, and its state in a temporary folder.
 pub struct Gateway {
     root: PathBuf,
@@ -35,8 +51,8 @@ impl Gateway {
     /// The gateway that the tests of one binary share: Gateway `default/gw` with one listener for all hosts
     /// on port 80. Each test brings its own hosts, as one [`scene`](Gateway::scene).
     pub fn shared() -> &'static Self {
-        static SHARED: OnceLock<Gateway> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start(&[80], &[("gateway.yaml", gateway("gw", &listener("http", 80)))]))
+        static SHARED: Shared<Gateway> = Shared::new();
+        SHARED.get(|| Self::start(&[80], &[("gateway.yaml", gateway("gw", &listener("http", 80)))]))
     }
 
     /// Applies one test's manifests as the file `NAME.yaml`, in the namespace `NAME`.

@@ -11,7 +11,7 @@ mod process;
 
 pub use backend::{Backend, Step};
 pub use client::{Connection, Request, Response, get, h2c};
-pub use gateway::Gateway;
+pub use gateway::{Gateway, Shared};
 pub use manifests::{
     CONTROLLER, dedent, gateway, gateway_class, in_namespace, indent, listener, namespace, route, route_on,
     service, service_of, services,

@@ -19,35 +19,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 pub use http_route::{BackendRef, HttpRoute, HttpRouteSpec, Lenient, Rule};
 pub use object::{GATEWAY_GROUP, ListenerSet, ListenerSetSpec, Object, ParseError};
 
-<<<<<<< HEAD
 pub use crate::model::ObjectKey;
-=======
-/// Namespace and name of an object; the namespace of a cluster-scoped object is empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ObjectKey {
-    /// `metadata.namespace`, empty for cluster-scoped kinds.
-    pub namespace: String,
-    /// `metadata.name`.
-    pub name: String,
-}
-
-impl ObjectKey {
-    /// The key of the object of that namespace and name.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_empty() {
-            f.write_str(&self.name)
-        } else {
-            write!(f, "{}/{}", self.namespace, self.name)
-        }
-    }
-}
->>>>>>> reloader
 
 /// A kind that Copal reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

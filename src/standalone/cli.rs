@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::commands::{self, CommandError};
 use super::output;
 use super::run::{self, RunError};
+use crate::telemetry::LogFormat;
 
 /// Listeners below 1024 are reachable without privileges: port 80 is served on 8080.
 const DEFAULT_PORT_OFFSET: u16 = 8000;
@@ -35,16 +36,6 @@ pub enum Command {
     Status(StatusArgs),
     /// Tell which listener, route, rule and backends answer a request, and why.
     Explain(ExplainArgs),
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// Where the manifests are.

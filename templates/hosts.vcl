@@ -6,9 +6,13 @@ sub {{ table.sub }} {
 		return (synth(404));
 	}
 {%- endif %}
+	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
+	if (req.http.Host ~ "[[:upper:]]") {
+		set req.http.Host = std.tolower(req.http.Host);
+	}
 {%- if !table.is_any_only() %}
-	# In lower case, without port and trailing dot.
-	var.set("host", regsub(std.tolower(req.http.Host), "\.?(:[0-9]+)?$", ""));
+	# Without port and trailing dot. The backend gets them: they are part of the cache key.
+	var.set("host", regsub(req.http.Host, "\.?(:[0-9]+)?$", ""));
 {%- endif %}
 {%- if !table.exact.is_empty() %}
 	if ({{ table.exact_set }}.match(var.get("host"))) {

@@ -23,22 +23,14 @@ sub vcl_init {
 # HTTPRoute default/r rule 0
 sub rule_0 {
 	set req.http.x-set = "first";
-	set req.http.x-set = "ignored";
 	std.collect(req.http.x-add, ",");
 	if (req.http.x-add) {
 		set req.http.x-add = req.http.x-add + "," + "first";
 	} else {
 		set req.http.x-add = "first";
 	}
-	std.collect(req.http.x-add, ",");
-	if (req.http.x-add) {
-		set req.http.x-add = req.http.x-add + "," + "ignored";
-	} else {
-		set req.http.x-add = "ignored";
-	}
 	unset req.http.x-remove;
-	unset req.http.x-remove;
-	var.set("key", "a9a7de08d2bd4acc172307a40b296e2b");
+	var.set("key", "a4770549da9ffb55c8f322382cdd2d71");
 	set req.backend_hint = svc_default__a__80.backend();
 	call forward;
 }

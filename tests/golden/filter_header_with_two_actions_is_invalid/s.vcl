@@ -23,10 +23,8 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 0
 sub rule_0 {
-	var.set("response", "0");
-	var.set("key", "9d402d755cff3d28743f6526f021936e");
-	set req.backend_hint = svc_default__a__80.backend();
-	call forward;
+	# filters[0]: header x-both: only one of set, add and remove is possible
+	return (synth(500));
 }
 
 # HTTPRoute default/r rule 1
@@ -140,18 +138,10 @@ sub unavailable {
 	return (deliver);
 }
 
-sub response_0 {
-	set resp.http.x-both = "1";
-	unset resp.http.x-both;
-}
-
 sub respond {
 	# When draining, the reloader sets the parameter timeout_idle to 1.
 	if (sess.timeout_idle < 2s) {
 		set resp.http.Connection = "close";
-	}
-	if (var.get("response") == "0") {
-		call response_0;
 	}
 }
 

@@ -36,8 +36,10 @@ impl Case {
     pub fn all() -> Vec<Self> {
         let entries = fs::read_dir(goldens()).unwrap().flatten();
         let folders = entries.map(|it| it.path()).filter(|it| it.is_dir());
-        let case =
-            |folder: PathBuf| Self { name: folder.file_name().unwrap().to_string_lossy().into_owned(), folder };
+        let case = |folder: PathBuf| Self {
+            name: folder.file_name().unwrap().to_string_lossy().into_owned(),
+            folder,
+        };
         let mut cases: Vec<_> = folders.map(case).collect();
         cases.sort_by(|a, b| a.name.cmp(&b.name));
         cases
@@ -47,7 +49,11 @@ impl Case {
     pub fn objects(&self) -> Vec<Object> {
         let (given, own) = (goldens().join("given.yaml"), self.folder.join("in.yaml"));
         let lines = read(&own).lines().count();
-        assert!(lines <= MAX_LINES, "{}: {lines} lines; at most {MAX_LINES} are read by anybody", own.display());
+        assert!(
+            lines <= MAX_LINES,
+            "{}: {lines} lines; at most {MAX_LINES} are read by anybody",
+            own.display()
+        );
         objects(&given).into_iter().chain(objects(&own)).collect()
     }
 

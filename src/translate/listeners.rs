@@ -219,7 +219,7 @@ fn find_conflicts(parents: &mut [Parent]) {
         let within = conflicts_within(&parent.listeners);
         let mut claims = Vec::new();
         for (listener, within) in parent.listeners.iter_mut().zip(within) {
-            let Some(transport) = transport(&listener.protocol) else { continue };
+            let Some(transport) = listener.transport() else { continue };
             let earlier = conflict_with_earlier(listener, transport, &transports, &taken);
             let takes = earlier.is_none() && parent.served;
             if let Some(conflict) = within.or(earlier) {
@@ -238,10 +238,10 @@ fn find_conflicts(parents: &mut [Parent]) {
 
 fn conflicts_within(listeners: &[Listener]) -> Vec<Option<ListenerProblem>> {
     let conflict = |it: &Listener| {
-        let transport_of = transport(&it.protocol)?;
+        let transport = it.transport()?;
         let others = listeners.iter().filter(|other| other.id.name != it.id.name && other.port == it.port);
-        let others: Vec<_> = others.filter(|other| transport(&other.protocol).is_some()).collect();
-        if others.iter().any(|other| transport(&other.protocol) != Some(transport_of)) {
+        let others: Vec<_> = others.filter(|other| other.transport().is_some()).collect();
+        if others.iter().any(|other| other.transport() != Some(transport)) {
             return Some(ListenerProblem::ProtocolConflict(protocol_conflict(it)));
         }
         let same = others.iter().any(|other| other.hostname == it.hostname);
@@ -285,6 +285,12 @@ fn check_ports(parents: &mut [Parent], offset: u16) {
 }
 
 impl Listener {
+    /// What it speaks, as far as it can be in conflict: one without a readable host stands for no host at all.
+    fn transport(&self) -> Option<&'static str> {
+        let unreadable = matches!(self.report.problem, Some(ListenerProblem::Invalid(_)));
+        transport(&self.protocol).filter(|_| !unreadable)
+    }
+
     /// The port, of a valid listener.
     pub(super) fn valid_port(&self) -> Option<u16> {
         u16::try_from(self.port).ok().filter(|_| self.report.is_valid())

@@ -11,7 +11,17 @@ backend default none;
 sub vcl_init {
 }
 
+sub to_copal_s {
+	return (vcl(copal_s));
+}
+
+sub port_80 {
+	call to_copal_s;
+	return (synth(404));
+}
+
 sub vcl_recv {
+	call port_80;
 	return (synth(404));
 }
 
@@ -35,4 +45,5 @@ sub respond {
 }
 
 sub vcl_init {
+
 }

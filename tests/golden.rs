@@ -16,9 +16,13 @@
 
 #[path = "golden/case.rs"]
 mod case;
+#[path = "golden/memory.rs"]
+mod memory;
 #[path = "support/process.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod process;
+#[path = "golden/scale.rs"]
+mod scale;
 #[path = "golden/varnish.rs"]
 mod varnish;
 

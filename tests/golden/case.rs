@@ -47,14 +47,14 @@ impl Case {
 
     /// What `in.yaml` holds, and what is given with every golden.
     pub fn objects(&self) -> Vec<Object> {
-        let (given, own) = (goldens().join("given.yaml"), self.folder.join("in.yaml"));
+        let own = self.folder.join("in.yaml");
         let lines = read(&own).lines().count();
         assert!(
             lines <= MAX_LINES,
             "{}: {lines} lines; at most {MAX_LINES} are read by anybody",
             own.display()
         );
-        objects(&given).into_iter().chain(objects(&own)).collect()
+        given().into_iter().chain(objects(&own)).collect()
     }
 
     /// VCL and statuses of the input.
@@ -118,6 +118,11 @@ impl Rendered {
         }
         Self { files, labels }
     }
+}
+
+/// What every golden has besides its own input.
+pub fn given() -> Vec<Object> {
+    objects(&goldens().join("given.yaml"))
 }
 
 fn goldens() -> PathBuf {

@@ -165,6 +165,6 @@ pub(super) fn route_refs(unresolved: Option<&RefProblem>) -> Said {
 /// `PartiallyInvalid`, of a route that is accepted with some rules that cannot be served. The spec asks for the
 /// message's first words.
 pub(super) fn partially_invalid(dropped: &[String]) -> Said {
-    let message = format!("Dropped Rule: {}; requests for it get status 500", dropped.join("; "));
+    let message = format!("Dropped Rule: {}; requests that match get status 500", dropped.join("; "));
     say("PartiallyInvalid", TRUE, "UnsupportedValue", message)
 }

@@ -221,11 +221,11 @@ fn find_conflicts(parents: &mut [Parent]) {
         for (listener, within) in parent.listeners.iter_mut().zip(within) {
             let Some(transport) = listener.transport() else { continue };
             let earlier = conflict_with_earlier(listener, transport, &transports, &taken);
-            let takes = earlier.is_none() && parent.served;
+            let claimed = earlier.is_none() && parent.served;
             if let Some(conflict) = within.or(earlier) {
                 listener.report.problem = Some(conflict);
             }
-            if takes {
+            if claimed {
                 claims.push((listener.port, transport, listener.hostname.clone()));
             }
         }
@@ -239,7 +239,7 @@ fn find_conflicts(parents: &mut [Parent]) {
 fn conflicts_within(listeners: &[Listener]) -> Vec<Option<ListenerProblem>> {
     let conflict = |it: &Listener| {
         let transport = it.transport()?;
-        let others = listeners.iter().filter(|other| other.id.name != it.id.name && other.port == it.port);
+        let others = listeners.iter().filter(|other| !std::ptr::eq(*other, it) && other.port == it.port);
         let others: Vec<_> = others.filter(|other| other.transport().is_some()).collect();
         if others.iter().any(|other| other.transport() != Some(transport)) {
             return Some(ListenerProblem::ProtocolConflict(protocol_conflict(it)));

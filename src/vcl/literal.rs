@@ -53,7 +53,8 @@ impl VclRegex {
         Self::quoted(regex.as_str())
     }
 
-    /// A pattern that matches a whole text. The user's pattern compiles alone and in this form, so it stays in its group.
+    /// A pattern that matches a whole text. The user's pattern compiles alone and in this form, so it stays in
+    /// its group.
     #[must_use]
     pub fn whole(regex: &Regex) -> Self {
         Self::quoted(&regex.whole())

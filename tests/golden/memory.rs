@@ -12,8 +12,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use serde_json::json;
 
-use super::case::Case;
+use super::case::{Case, given};
 
 /// One change of a snapshot. The objects of all goldens are the pool: many have the same name.
 #[derive(Clone, Debug)]
@@ -39,8 +40,26 @@ fn edit() -> impl Strategy<Value = Edit> {
     ]
 }
 
-/// The objects of all goldens, by golden.
+/// The objects of all goldens, by golden, and more hosts than one shard takes.
 struct Pool(Vec<Vec<Object>>);
+
+/// Routes for a host each.
+fn many_hosts() -> Vec<Object> {
+    let rules: Vec<_> = (0..4)
+        .map(|rule| {
+            json!({"matches": [{"path": {"value": format!("/{rule}")}}], "backendRefs": [{"name": "a", "port": 80}]})
+        })
+        .collect();
+    let route = |host: usize| {
+        let route = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+            "metadata": {"name": format!("host-{host}"), "namespace": "default"},
+            "spec": {"parentRefs": [{"name": "gw"}], "hostnames": [format!("h{host}.test")], "rules": rules},
+        });
+        Object::parse(route).unwrap().unwrap()
+    };
+    (0..50).map(route).collect()
+}
 
 impl Pool {
     fn any(&self, index: Index) -> Object {
@@ -78,8 +97,10 @@ fn move_route(snapshot: &mut Snapshot, index: Index, host: u8) {
 
 #[test]
 fn what_is_remembered_never_changes_the_result() {
-    let pool = Pool(Case::all().iter().map(Case::objects).collect());
-    let config = ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() };
+    let mut goldens: Vec<_> = Case::all().iter().map(Case::objects).collect();
+    goldens.push(given().into_iter().chain(many_hosts()).collect());
+    let pool = Pool(goldens);
+    let config = ProptestConfig { cases: 30, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[1; 32]));
     runner.run(&vec(edit(), 1..40), |edits| check(&pool, &edits)).unwrap();
 }
@@ -87,7 +108,7 @@ fn what_is_remembered_never_changes_the_result() {
 fn check(pool: &Pool, edits: &[Edit]) -> Result<(), TestCaseError> {
     let (mut translator, mut renderer) = (Translator::default(), Renderer::default());
     let settings = Settings::default();
-    let mut snapshot: Snapshot = pool.0[0].iter().cloned().collect();
+    let mut snapshot: Snapshot = pool.0.last().unwrap().iter().cloned().collect();
     for edit in edits {
         pool.apply(edit, &mut snapshot);
         let again = translator.translate(&snapshot, &settings);

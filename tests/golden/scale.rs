@@ -33,7 +33,8 @@ spec:
             let kind = if rule % 2 == 0 { "PathPrefix" } else { "Exact" };
             let _ = writeln!(
                 text,
-                "  - matches: [{{path: {{type: {kind}, value: /r{route}/p{rule}}}}}]\n    backendRefs: [{{name: a, port: 80}}]"
+                "  - matches: [{{path: {{type: {kind}, value: /r{route}/p{rule}}}}}]
+    backendRefs: [{{name: a, port: 80}}]"
             );
         }
     }

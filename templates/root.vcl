@@ -56,3 +56,4 @@ sub vcl_init {
 {% include "hosts_init.vcl" %}
 {%- endfor %}
 }
+

@@ -39,3 +39,4 @@ sub vcl_init {
 {%- endif %}
 {%- endfor %}
 }
+

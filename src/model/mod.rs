@@ -22,7 +22,7 @@ pub use rule::{
     Branch, Cors, Filters, Forward, HeaderChange, HeaderChanges, HeaderList, Origin, Outcome, PathRewrite,
     Redirect, Retry, Rewrite, Rule, Scheme, Timeouts,
 };
-pub use text::{HeaderName, HeaderValue, InvalidText, Method, Regex, UrlPath};
+pub use text::{HeaderName, HeaderValue, InvalidText, Method, Regex, UrlPath, without_double_quotes};
 
 /// What one Varnish must do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -143,8 +143,9 @@ impl Regex {
     /// Checks a pattern by compiling it.
     ///
     /// # Errors
-    /// When PCRE2 refuses it, when it has control characters, or `\Q` together with a double quote, which
-    /// VCL could not carry.
+    /// When PCRE2 refuses it, alone or in the forms in which VCL has it ([`Regex::whole`],
+    /// [`without_double_quotes`]): a comment or a `\Q` that goes on to the pattern's end would swallow what follows.
+    /// When it has control characters, or `\Q` together with a double quote, which VCL could not carry.
     pub fn new(pattern: &str) -> Result<Self, InvalidText> {
         let refuse = |reason: String| InvalidText::Regex { pattern: pattern.to_owned(), reason };
         if pattern.len() > 4096 || pattern.chars().any(char::is_control) {
@@ -153,8 +154,17 @@ impl Regex {
         if pattern.contains("\\Q") && pattern.contains('"') {
             return Err(refuse("\\Q cannot be used together with a double quote".into()));
         }
-        pcre2::bytes::Regex::new(pattern).map_err(|error| refuse(error.to_string()))?;
-        Ok(Self(pattern.to_owned()))
+        let regex = Self(pattern.to_owned());
+        for form in [pattern, &without_double_quotes(pattern), &without_double_quotes(&regex.whole())] {
+            pcre2::bytes::Regex::new(form).map_err(|error| refuse(error.to_string()))?;
+        }
+        Ok(regex)
+    }
+
+    /// The pattern for a whole text.
+    #[must_use]
+    pub fn whole(&self) -> String {
+        format!("^(?:{})$", self.0)
     }
 
     /// The pattern.
@@ -167,9 +177,31 @@ impl Regex {
     /// PCRE2's limits counts as none, as in Varnish.
     #[must_use]
     pub fn is_match(&self, text: &str, whole: bool) -> bool {
-        let pattern = if whole { format!("^(?:{})$", self.0) } else { self.0.clone() };
+        let pattern = if whole { self.whole() } else { self.0.clone() };
         pcre2::bytes::Regex::new(&pattern).is_ok_and(|regex| regex.is_match(text.as_bytes()).unwrap_or(false))
     }
+}
+
+/// A pattern with each double quote, escaped or not, written as `\x22`: VCL's literals cannot have them.
+#[must_use]
+pub fn without_double_quotes(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len());
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match (c, chars.clone().next()) {
+            ('"', _) => out.push_str("\\x22"),
+            ('\\', Some('"')) => {
+                out.push_str("\\x22");
+                chars.next();
+            }
+            ('\\', Some(escaped)) => {
+                out.extend([c, escaped]);
+                chars.next();
+            }
+            _ => out.push(c),
+        }
+    }
+    out
 }
 
 /// A method that an HTTPRoute can match (Gateway API, HTTPMethod).

@@ -25,12 +25,11 @@ pub(super) fn class_accepted(invalid_parameters: Option<&String>) -> Said {
     }
 }
 
-/// How many listeners of a Gateway or ListenerSet are valid.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// How many listeners of a Gateway or ListenerSet are valid, with the names of the others.
 pub(super) enum Valid {
     All,
-    Some,
-    None,
+    Some(String),
+    None(String),
 }
 
 /// `Accepted`, of a Gateway.
@@ -43,10 +42,13 @@ pub(super) fn gateway_accepted(problem: Option<&GatewayProblem>, listeners: Vali
             say("Accepted", FALSE, "UnsupportedAddress", message)
         }
         (None, Valid::All) => say("Accepted", TRUE, "Accepted", "all listeners are valid"),
-        (None, Valid::Some) => {
-            say("Accepted", TRUE, "ListenersNotValid", "some listeners are not valid; the others are served")
+        (None, Valid::Some(names)) => {
+            let message = format!("listeners that are not valid: {names}; the others are accepted");
+            say("Accepted", TRUE, "ListenersNotValid", message)
         }
-        (None, Valid::None) => say("Accepted", FALSE, "ListenersNotValid", "no listener is valid"),
+        (None, Valid::None(names)) => {
+            say("Accepted", FALSE, "ListenersNotValid", format!("no listener is valid: {names}"))
+        }
     }
 }
 
@@ -65,9 +67,15 @@ pub(super) fn not_programmed(accepted: &Said) -> Said {
         "HostnameConflict" | "ProtocolConflict" | "NotAllowed" | "ListenersNotValid" | "PortUnavailable" => {
             accepted.reason
         }
+        "ParentNotAccepted" => "ParentNotProgrammed",
         _ => "Invalid",
     };
     say("Programmed", FALSE, reason, accepted.message.clone())
+}
+
+/// `Programmed`, of a valid listener of a Gateway or ListenerSet that is not accepted.
+pub(super) fn owner_not_accepted() -> Said {
+    say("Programmed", FALSE, "Invalid", "the listener is valid, but what it belongs to is not accepted")
 }
 
 /// `Accepted`, of a ListenerSet.
@@ -93,7 +101,7 @@ pub(super) fn listener_accepted(problem: Option<&ListenerProblem>) -> Said {
         None => say("Accepted", TRUE, "Accepted", "the listener is valid"),
         Some(ListenerProblem::UnsupportedProtocol(message)) => no("UnsupportedProtocol", message),
         Some(ListenerProblem::PortUnavailable(message)) => no("PortUnavailable", message),
-        Some(ListenerProblem::Invalid(message)) => no("Invalid", message),
+        Some(ListenerProblem::Invalid(message)) => no("UnsupportedValue", message),
         Some(ListenerProblem::HostnameConflict(message)) => no("HostnameConflict", message),
         Some(ListenerProblem::ProtocolConflict(message)) => no("ProtocolConflict", message),
     }
@@ -157,6 +165,6 @@ pub(super) fn route_refs(unresolved: Option<&RefProblem>) -> Said {
 /// `PartiallyInvalid`, of a route that is accepted with some rules that cannot be served. The spec asks for the
 /// message's first words.
 pub(super) fn partially_invalid(dropped: &[String]) -> Said {
-    let message = format!("Dropped Rule: {}; requests for it get status 500", dropped.join("; "));
+    let message = format!("Dropped Rule: {}; requests that match get status 500", dropped.join("; "));
     say("PartiallyInvalid", TRUE, "UnsupportedValue", message)
 }

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::Context;
 use super::conditions::{
     Valid, class_accepted, conflicted, gateway_accepted, listener_accepted, listener_refs,
-    listener_set_accepted, not_programmed, programmed,
+    listener_set_accepted, not_programmed, owner_not_accepted, programmed,
 };
 use crate::snapshot::GATEWAY_GROUP;
 use crate::translate::report::{ClassReport, GatewayReport, ListenerReport, ListenerSetReport};
@@ -74,11 +74,11 @@ pub(super) fn listener_set(it: &ListenerSetReport, context: &Context) -> Listene
 
 /// How many listeners are valid; a Gateway without any of its own has ListenerSets, or waits for them.
 fn valid(listeners: &[ListenerReport]) -> Valid {
-    let valid = listeners.iter().filter(|it| it.is_valid()).count();
-    match valid {
-        count if count == listeners.len() => Valid::All,
-        0 => Valid::None,
-        _ => Valid::Some,
+    let invalid: Vec<_> = listeners.iter().filter(|it| !it.is_valid()).map(|it| it.name.as_str()).collect();
+    match invalid.len() {
+        0 => Valid::All,
+        count if count == listeners.len() => Valid::None(invalid.join(", ")),
+        _ => Valid::Some(invalid.join(", ")),
     }
 }
 
@@ -92,7 +92,9 @@ fn listener_conditions(
     let refs = listener_refs(it.invalid_kinds.as_ref());
     let programmed = if !it.is_valid() {
         not_programmed(&accepted)
-    } else if it.supported_kinds.is_empty() || !served {
+    } else if !served {
+        owner_not_accepted()
+    } else if it.supported_kinds.is_empty() {
         not_programmed(&refs)
     } else {
         programmed(&context.programmed)

@@ -112,28 +112,49 @@ fn required<'a, T>(part: Option<&'a T>, field: &str) -> Result<&'a T, RuleProble
     part.ok_or_else(|| RuleProblem::Unsupported(format!("{field} is missing")))
 }
 
-fn request_headers(it: &HttpRouteRulesFiltersRequestHeaderModifier) -> Result<HeaderChanges, InvalidText> {
+fn request_headers(it: &HttpRouteRulesFiltersRequestHeaderModifier) -> Result<HeaderChanges, RuleProblem> {
     let set = it.set.iter().flatten().map(|it| (it.name.as_str(), it.value.as_str()));
     let add = it.add.iter().flatten().map(|it| (it.name.as_str(), it.value.as_str()));
     header_changes(set, add, it.remove.iter().flatten())
 }
 
-fn response_headers(it: &HttpRouteRulesFiltersResponseHeaderModifier) -> Result<HeaderChanges, InvalidText> {
+fn response_headers(it: &HttpRouteRulesFiltersResponseHeaderModifier) -> Result<HeaderChanges, RuleProblem> {
     let set = it.set.iter().flatten().map(|it| (it.name.as_str(), it.value.as_str()));
     let add = it.add.iter().flatten().map(|it| (it.name.as_str(), it.value.as_str()));
     header_changes(set, add, it.remove.iter().flatten())
 }
 
+/// Of several entries for one name in a list the first counts (Gateway API, `HTTPHeader.name`); a name in two lists
+/// is invalid (`HTTPHeaderFilter`).
 fn header_changes<'a>(
     set: impl Iterator<Item = (&'a str, &'a str)>,
     add: impl Iterator<Item = (&'a str, &'a str)>,
     remove: impl Iterator<Item = &'a String>,
-) -> Result<HeaderChanges, InvalidText> {
+) -> Result<HeaderChanges, RuleProblem> {
     let checked = |(name, value)| Ok((HeaderName::changeable(name)?, HeaderValue::new(value)?));
     let set = set.map(|it| checked(it).map(|(name, value)| HeaderChange::Set(name, value)));
     let add = add.map(|it| checked(it).map(|(name, value)| HeaderChange::Add(name, value)));
     let remove = remove.map(|name| HeaderName::changeable(name).map(HeaderChange::Remove));
-    set.chain(add).chain(remove).collect()
+    let mut changes = HeaderChanges::new();
+    for change in set.chain(add).chain(remove) {
+        let change = change?;
+        let name = changed(&change);
+        match changes.iter().find(|known| changed(known) == name) {
+            None => changes.push(change),
+            Some(known) if std::mem::discriminant(known) == std::mem::discriminant(&change) => {}
+            Some(_) => {
+                let message = format!("header {name}: only one of set, add and remove is possible");
+                return Err(RuleProblem::Unsupported(message));
+            }
+        }
+    }
+    Ok(changes)
+}
+
+fn changed(it: &HeaderChange) -> &HeaderName {
+    match it {
+        HeaderChange::Set(name, _) | HeaderChange::Add(name, _) | HeaderChange::Remove(name) => name,
+    }
 }
 
 fn redirect(it: &HttpRouteRulesFiltersRequestRedirect, site: &Site) -> Result<Redirect, RuleProblem> {

@@ -211,31 +211,37 @@ fn transport(protocol: &str) -> Option<&'static str> {
 }
 
 /// Finds listeners that cannot be told apart (Gateway API, `GatewaySpec.listeners`, "Distinct Listeners"): among
-/// those of one object all lose, else the one of lower precedence.
+/// those of one object all lose, else the one of lower precedence. What they fight for is nobody's.
 fn find_conflicts(parents: &mut [Parent]) {
-    let mut transports: BTreeMap<i32, &'static str> = BTreeMap::new();
+    let mut transports: BTreeMap<i32, BTreeSet<&'static str>> = BTreeMap::new();
     let mut taken: BTreeSet<(i32, HostPattern)> = BTreeSet::new();
     for parent in parents {
         let within = conflicts_within(&parent.listeners);
+        let mut claims = Vec::new();
         for (listener, within) in parent.listeners.iter_mut().zip(within) {
-            let Some(transport) = transport(&listener.protocol) else { continue };
-            let conflict = within.or_else(|| conflict_with_earlier(listener, transport, &transports, &taken));
-            if let Some(conflict) = conflict {
+            let Some(transport) = listener.transport() else { continue };
+            let earlier = conflict_with_earlier(listener, transport, &transports, &taken);
+            let claimed = earlier.is_none() && parent.served;
+            if let Some(conflict) = within.or(earlier) {
                 listener.report.problem = Some(conflict);
-            } else if parent.served {
-                transports.insert(listener.port, transport);
-                taken.insert((listener.port, listener.hostname.clone()));
             }
+            if claimed {
+                claims.push((listener.port, transport, listener.hostname.clone()));
+            }
+        }
+        for (port, transport, hostname) in claims {
+            transports.entry(port).or_default().insert(transport);
+            taken.insert((port, hostname));
         }
     }
 }
 
 fn conflicts_within(listeners: &[Listener]) -> Vec<Option<ListenerProblem>> {
     let conflict = |it: &Listener| {
-        let transport_of = transport(&it.protocol)?;
-        let others = listeners.iter().filter(|other| other.id.name != it.id.name && other.port == it.port);
-        let others: Vec<_> = others.filter(|other| transport(&other.protocol).is_some()).collect();
-        if others.iter().any(|other| transport(&other.protocol) != Some(transport_of)) {
+        let transport = it.transport()?;
+        let others = listeners.iter().filter(|other| !std::ptr::eq(*other, it) && other.port == it.port);
+        let others: Vec<_> = others.filter(|other| other.transport().is_some()).collect();
+        if others.iter().any(|other| other.transport() != Some(transport)) {
             return Some(ListenerProblem::ProtocolConflict(protocol_conflict(it)));
         }
         let same = others.iter().any(|other| other.hostname == it.hostname);
@@ -247,10 +253,10 @@ fn conflicts_within(listeners: &[Listener]) -> Vec<Option<ListenerProblem>> {
 fn conflict_with_earlier(
     it: &Listener,
     transport: &'static str,
-    transports: &BTreeMap<i32, &'static str>,
+    transports: &BTreeMap<i32, BTreeSet<&'static str>>,
     taken: &BTreeSet<(i32, HostPattern)>,
 ) -> Option<ListenerProblem> {
-    if transports.get(&it.port).is_some_and(|earlier| *earlier != transport) {
+    if transports.get(&it.port).is_some_and(|earlier| earlier.iter().any(|it| *it != transport)) {
         return Some(ListenerProblem::ProtocolConflict(protocol_conflict(it)));
     }
     let same = taken.contains(&(it.port, it.hostname.clone()));
@@ -279,6 +285,12 @@ fn check_ports(parents: &mut [Parent], offset: u16) {
 }
 
 impl Listener {
+    /// What it speaks, as far as it can be in conflict: one without a readable host stands for no host at all.
+    fn transport(&self) -> Option<&'static str> {
+        let unreadable = matches!(self.report.problem, Some(ListenerProblem::Invalid(_)));
+        transport(&self.protocol).filter(|_| !unreadable)
+    }
+
     /// The port, of a valid listener.
     pub(super) fn valid_port(&self) -> Option<u16> {
         u16::try_from(self.port).ok().filter(|_| self.report.is_valid())

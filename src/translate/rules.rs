@@ -36,7 +36,9 @@ pub(super) struct Rules {
 /// Translates all rules. One that cannot be served answers 500 where it would have answered otherwise, so that
 /// no other rule takes its requests.
 pub(super) fn rules(key: &ObjectKey, route: &HttpRoute, public_port: u16, resolved: &[Resolved]) -> Rules {
-    let mut all = Rules::default();
+    // Whether a reference resolves does not depend on what else is wrong with its rule.
+    let unresolved = resolved.iter().find_map(|it| it.as_ref().err().cloned());
+    let mut all = Rules { unresolved, ..Rules::default() };
     for it in route.spec.hostnames.iter().filter(|it| HostPattern::parse(it).is_err()) {
         all.notes.push(format!("hostnames: {it:?} is not a host name and is left out"));
     }
@@ -103,7 +105,7 @@ impl Reader<'_> {
             all.notes
                 .push(format!("rule {}: retry.backoff is not applied: tries follow at once", self.index));
         }
-        let branches = self.branches(spec, &list, &site, all)?;
+        let branches = self.branches(spec, &list, &site)?;
         Ok(Rule { id: self.id(spec), filters: list.filters, branches, timeouts, retry })
     }
 
@@ -121,13 +123,7 @@ impl Reader<'_> {
         }
     }
 
-    fn branches(
-        &self,
-        spec: &RuleSpec,
-        list: &FilterList,
-        site: &Site,
-        all: &mut Rules,
-    ) -> Result<Vec<Branch>, RuleProblem> {
+    fn branches(&self, spec: &RuleSpec, list: &FilterList, site: &Site) -> Result<Vec<Branch>, RuleProblem> {
         if let Some(redirect) = &list.redirect {
             if !spec.backend_refs.is_empty() {
                 return Err(RuleProblem::Incompatible(
@@ -139,7 +135,7 @@ impl Reader<'_> {
         }
         let mut branches = Vec::new();
         for (it, resolved) in spec.backend_refs.iter().zip(self.resolved) {
-            branches.extend(branch(it, resolved.clone(), list, site, all)?);
+            branches.extend(branch(it, resolved.clone(), list, site)?);
         }
         if branches.is_empty() {
             branches.push(failing(1, "no backendRefs with a weight above 0".into()));
@@ -148,13 +144,12 @@ impl Reader<'_> {
     }
 }
 
-/// One backendRef; none if its weight is 0. References are resolved all the same.
+/// One backendRef; none if its weight is 0.
 fn branch(
     it: &BackendRef,
     resolved: Resolved,
     rule: &FilterList,
     site: &Site,
-    all: &mut Rules,
 ) -> Result<Option<Branch>, RuleProblem> {
     let own = filters(&it.filters, site)?;
     let weight = it.weight.unwrap_or(1);
@@ -167,11 +162,7 @@ fn branch(
             let rewrite = own.rewrite.or_else(|| rule.rewrite.clone()).unwrap_or_default();
             Outcome::Forward(Forward { service, backend, rewrite })
         }
-        (None, Err(problem)) => {
-            let message = problem.message().to_owned();
-            all.unresolved.get_or_insert(problem);
-            Outcome::Fail(message)
-        }
+        (None, Err(problem)) => Outcome::Fail(problem.message().to_owned()),
     };
     Ok((weight > 0).then_some(Branch { weight, filters: own.filters, outcome }))
 }

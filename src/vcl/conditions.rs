@@ -15,6 +15,10 @@ pub(super) fn condition(it: &RouteMatch) -> Option<VclExpr> {
 fn header(it: &HeaderMatch) -> String {
     let name = VclHeader::new(&it.name);
     match &it.value {
+        // To VCL a header that is not there equals an empty one.
+        ValueMatch::Exact(value) if value.is_empty() => {
+            format!(r#"req.http.{name} && req.http.{name} == """#)
+        }
         ValueMatch::Exact(value) => format!("req.http.{name} == {}", VclString::new(value)),
         // A header that is not there has no value that could match, not even with an empty pattern.
         ValueMatch::Regex(regex) => {

@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
-use crate::model::{HeaderName, Regex};
+use crate::model::{HeaderName, Regex, without_double_quotes};
 
 /// A string expression that evaluates to a text, byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,10 +53,11 @@ impl VclRegex {
         Self::quoted(regex.as_str())
     }
 
-    /// A pattern that matches a whole text. The user's pattern compiles by itself, so it cannot leave its group.
+    /// A pattern that matches a whole text. The user's pattern compiles alone and in this form, so it stays in
+    /// its group.
     #[must_use]
     pub fn whole(regex: &Regex) -> Self {
-        Self::quoted(&format!("^(?:{})$", regex.as_str()))
+        Self::quoted(&regex.whole())
     }
 
     /// A pattern of Copal's own making.
@@ -67,23 +68,7 @@ impl VclRegex {
 
     /// Regular expressions must be one literal: a double quote is written as `\x22`.
     fn quoted(pattern: &str) -> Self {
-        let mut out = String::with_capacity(pattern.len() + 2);
-        let mut chars = pattern.chars();
-        while let Some(c) = chars.next() {
-            match (c, chars.clone().next()) {
-                ('"', _) => out.push_str("\\x22"),
-                ('\\', Some('"')) => {
-                    out.push_str("\\x22");
-                    chars.next();
-                }
-                ('\\', Some(escaped)) => {
-                    out.extend([c, escaped]);
-                    chars.next();
-                }
-                _ => out.push(c),
-            }
-        }
-        Self(format!("\"{out}\""))
+        Self(format!("\"{}\"", without_double_quotes(pattern)))
     }
 }
 

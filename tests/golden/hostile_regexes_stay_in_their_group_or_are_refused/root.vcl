@@ -1,0 +1,49 @@
+# Copal: the root. It finds the host of a request and hands over to the VCL that serves it.
+# Everything else is in the labelled VCLs; what is changed in a request here is undone at the hand-over.
+vcl 4.1;
+
+import selector;
+import std;
+import var;
+
+backend default none;
+
+sub vcl_init {
+}
+
+sub to_copal_s {
+	return (vcl(copal_s));
+}
+
+sub port_80 {
+	call to_copal_s;
+	return (synth(404));
+}
+
+sub vcl_recv {
+	call port_80;
+	return (synth(404));
+}
+
+sub vcl_synth {
+	call respond;
+	if (resp.status == 204) {
+		set resp.body = "";
+	} else {
+		set resp.http.Content-Type = "text/plain; charset=utf-8";
+		set resp.body = "" + resp.status + " " + resp.reason + {"
+"};
+	}
+	return (deliver);
+}
+
+sub respond {
+	# When draining, the reloader sets the parameter timeout_idle to 1.
+	if (sess.timeout_idle < 2s) {
+		set resp.http.Connection = "close";
+	}
+}
+
+sub vcl_init {
+
+}

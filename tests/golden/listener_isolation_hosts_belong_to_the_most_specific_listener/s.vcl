@@ -1,0 +1,249 @@
+# Copal: a shard, loaded under the label copal_s. Its hosts:
+#   www.a.test, Gateway default/gw listener www
+#   x.a.test, Gateway default/gw listener wild
+#   x.b.test, Gateway default/gw listener any
+#   *.a.test, Gateway default/gw listener wild
+#   *, Gateway default/gw listener any
+vcl 4.1;
+
+import directors;
+import header;
+import selector;
+import std;
+import var;
+
+backend default none;
+
+# Service default/a:80
+backend svc_default__a__80__10-0-0-1__8080 { .host = "10.0.0.1"; .port = "8080"; }
+
+# Service default/b:80
+backend svc_default__b__80__10-0-0-2__8080 { .host = "10.0.0.2"; .port = "8080"; }
+
+sub vcl_init {
+	new svc_default__a__80 = directors.round_robin();
+	svc_default__a__80.add_backend(svc_default__a__80__10-0-0-1__8080);
+	new svc_default__b__80 = directors.round_robin();
+	svc_default__b__80.add_backend(svc_default__b__80__10-0-0-2__8080);
+	new hosts_80 = selector.set();
+	new domains_80 = selector.set();
+	new host_4__prefix = selector.set();
+}
+
+# What rules do. Each ends the request's way through vcl_recv.
+
+# HTTPRoute default/everywhere rule 0
+sub rule_0 {
+	var.set("key", "8ef87fbc584e7d89904086516b720e33");
+	set req.backend_hint = svc_default__a__80.backend();
+	call forward;
+}
+
+# HTTPRoute default/everywhere rule 0
+sub rule_1 {
+	var.set("key", "8a4f732fba04cb0ed6e0f2742dc93d0b");
+	set req.backend_hint = svc_default__a__80.backend();
+	call forward;
+}
+
+# HTTPRoute default/everywhere rule 0
+sub rule_2 {
+	var.set("key", "4cfda25e20937d7334cbbfd1858f3905");
+	set req.backend_hint = svc_default__a__80.backend();
+	call forward;
+}
+
+# HTTPRoute default/only-any rule 0
+sub rule_3 {
+	var.set("key", "2e1197fef0568c80277699ea8aa7546e");
+	set req.backend_hint = svc_default__b__80.backend();
+	call forward;
+}
+
+# What is looked up in the cache, and what is not.
+sub forward {
+	if (req.method != "GET" && req.method != "HEAD") {
+		if (req.method == "CONNECT" || req.method == "PRI") {
+			return (synth(405));
+		}
+		return (pass);
+	}
+	if (req.http.Authorization || req.http.Cookie) {
+		return (pass);
+	}
+	return (hash);
+}
+
+# Which rule a request is for. A subroutine that returns has found none.
+
+sub host_0__prefix__0 {
+	call rule_0;
+}
+
+# www.a.test, Gateway default/gw listener www
+sub host_0 {
+	call host_0__prefix__0;
+}
+
+sub host_1__prefix__0 {
+	call rule_1;
+}
+
+# x.a.test, Gateway default/gw listener wild
+sub host_1 {
+	call host_1__prefix__0;
+}
+
+sub host_2__prefix__0 {
+	call rule_2;
+}
+
+# x.b.test, Gateway default/gw listener any
+sub host_2 {
+	call host_2__prefix__0;
+	# The next wider host of the listener.
+	call host_4;
+}
+
+# *.a.test, Gateway default/gw listener wild
+sub host_3 {
+}
+
+sub host_4__prefix__0 {
+	call rule_3;
+}
+
+# *, Gateway default/gw listener any
+sub host_4 {
+	if (host_4__prefix.hasprefix(req.url + "/")) {
+		call host_4__prefix.subroutine(select=LONGEST);
+	}
+}
+
+# Which host a request is for.
+sub port_80 {
+	# As it was sent, which is most often the form to compare.
+	if (hosts_80.match(req.http.Host)) {
+		call hosts_80.subroutine(select=UNIQUE);
+		return (synth(404));
+	}
+	# In lower case, without port and trailing dot.
+	var.set("host", regsub(std.tolower(req.http.Host), "\.?(:[0-9]+)?$", ""));
+	if (hosts_80.match(var.get("host"))) {
+		call hosts_80.subroutine(select=UNIQUE);
+		return (synth(404));
+	}
+	# Domains of wildcards, those with more labels first.
+	if (domains_80.match(regsub(var.get("host"), "^.+?((?:\.[^.]+){2})$", "\1"))) {
+		call domains_80.subroutine(select=UNIQUE);
+		return (synth(404));
+	}
+	call host_4;
+	return (synth(404));
+}
+
+sub vcl_recv {
+	call port_80;
+	return (synth(404));
+}
+
+sub vcl_hash {
+	# The key stands for the listener, the backend and the changes of the request.
+	hash_data(var.get("key"));
+	hash_data(req.url);
+	hash_data(req.http.Host);
+	return (lookup);
+}
+
+sub vcl_pipe {
+	unset bereq.http.X-Copal-Fetch;
+	set bereq.http.Connection = "Upgrade";
+	set bereq.http.Upgrade = req.http.Upgrade;
+	return (pipe);
+}
+
+sub vcl_backend_fetch {
+	if (bereq.retries == 0) {
+		var.set_real("start", std.time2real(now, 0.0));
+		var.set("fetch", bereq.http.X-Copal-Fetch);
+		unset bereq.http.X-Copal-Fetch;
+		# Varnish makes it out of HTTP/2's :scheme.
+		unset bereq.http.Scheme;
+		if (!bereq.http.X-Forwarded-Proto) {
+			set bereq.http.X-Forwarded-Proto = "http";
+		}
+	}
+	var.set_real("try", std.time2real(now, 0.0));
+}
+
+sub vcl_backend_response {
+}
+
+sub vcl_backend_error {
+	set beresp.http.Content-Type = "text/plain; charset=utf-8";
+	# An endpoint that is gone costs no request that can be repeated: another one gets it.
+	if (bereq.retries == 0 && (bereq.method == "GET" || bereq.method == "HEAD") && std.time2real(now, 0.0) - var.get_real("start") < 1.0) {
+		call try_again;
+	}
+	call unavailable;
+}
+
+# Only requests without a body can be sent again.
+sub try_again {
+	if (bereq.method == "GET" || bereq.method == "HEAD" || (!bereq.http.Transfer-Encoding && (!bereq.http.Content-Length || bereq.http.Content-Length == "0"))) {
+		return (retry);
+	}
+}
+
+sub timed_out {
+	set beresp.status = 504;
+	set beresp.reason = "Gateway Timeout";
+	set beresp.body = {"504 Gateway Timeout
+"};
+	return (deliver);
+}
+
+sub unavailable {
+	set beresp.body = {"503 Service Unavailable
+"};
+	return (deliver);
+}
+
+sub respond {
+	# When draining, the reloader sets the parameter timeout_idle to 1.
+	if (sess.timeout_idle < 2s) {
+		set resp.http.Connection = "close";
+	}
+}
+
+sub vcl_deliver {
+	call respond;
+}
+
+sub vcl_synth {
+	if (var.get("location")) {
+		set resp.http.Location = var.get("location");
+	}
+}
+
+sub vcl_synth {
+	call respond;
+	if (resp.status == 204) {
+		set resp.body = "";
+	} else {
+		set resp.http.Content-Type = "text/plain; charset=utf-8";
+		set resp.body = "" + resp.status + " " + resp.reason + {"
+"};
+	}
+	return (deliver);
+}
+
+# The look-up tables, now that what they call is known.
+sub vcl_init {
+	hosts_80.add("www.a.test", sub=host_0);
+	hosts_80.add("x.a.test", sub=host_1);
+	hosts_80.add("x.b.test", sub=host_2);
+	domains_80.add(".a.test", sub=host_3);
+	host_4__prefix.add("/any/", sub=host_4__prefix__0);
+	host_4__prefix.add("/any?", sub=host_4__prefix__0);
+}

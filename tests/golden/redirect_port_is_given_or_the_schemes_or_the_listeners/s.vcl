@@ -1,0 +1,332 @@
+# Copal: a shard, loaded under the label copal_s. Its hosts:
+#   *, Gateway default/gw listener http
+#   *, Gateway default/gw listener alt
+vcl 4.1;
+
+import directors;
+import header;
+import selector;
+import std;
+import var;
+
+backend default none;
+
+sub vcl_init {
+	new host_0__prefix = selector.set();
+	new host_1__prefix = selector.set();
+}
+
+# What rules do. Each ends the request's way through vcl_recv.
+
+# HTTPRoute default/r rule 3
+sub rule_0 {
+	var.set("location", "https://" + regsub(req.http.host, ":[0-9]*$", "") + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 2
+sub rule_1 {
+	var.set("location", "https://" + regsub(req.http.host, ":[0-9]*$", "") + ":80" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 5
+sub rule_2 {
+	var.set("location", "http://" + regsub(req.http.host, ":[0-9]*$", "") + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 0
+sub rule_3 {
+	var.set("location", "http://" + regsub(req.http.host, ":[0-9]*$", "") + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 1
+sub rule_4 {
+	var.set("location", "https://" + regsub(req.http.host, ":[0-9]*$", "") + req.url);
+	return (synth(301));
+}
+
+# HTTPRoute default/r rule 4
+sub rule_5 {
+	var.set("location", "http://" + regsub(req.http.host, ":[0-9]*$", "") + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 6
+sub rule_6 {
+	var.set("location", "http://" + regsub(req.http.host, ":[0-9]*$", "") + ":8081" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 3
+sub rule_7 {
+	var.set("location", "https://" + regsub(req.http.host, ":[0-9]*$", "") + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 2
+sub rule_8 {
+	var.set("location", "https://" + regsub(req.http.host, ":[0-9]*$", "") + ":80" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 5
+sub rule_9 {
+	var.set("location", "http://" + regsub(req.http.host, ":[0-9]*$", "") + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 0
+sub rule_10 {
+	var.set("location", "http://" + regsub(req.http.host, ":[0-9]*$", "") + ":8080" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 1
+sub rule_11 {
+	var.set("location", "https://" + regsub(req.http.host, ":[0-9]*$", "") + req.url);
+	return (synth(301));
+}
+
+# HTTPRoute default/r rule 4
+sub rule_12 {
+	var.set("location", "http://" + regsub(req.http.host, ":[0-9]*$", "") + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 6
+sub rule_13 {
+	var.set("location", "http://" + regsub(req.http.host, ":[0-9]*$", "") + ":8081" + req.url);
+	return (synth(302));
+}
+
+# What is looked up in the cache, and what is not.
+sub forward {
+	if (req.method != "GET" && req.method != "HEAD") {
+		if (req.method == "CONNECT" || req.method == "PRI") {
+			return (synth(405));
+		}
+		return (pass);
+	}
+	if (req.http.Authorization || req.http.Cookie) {
+		return (pass);
+	}
+	return (hash);
+}
+
+# Which rule a request is for. A subroutine that returns has found none.
+
+sub host_0__prefix__0 {
+	call rule_6;
+}
+
+sub host_0__prefix__1 {
+	call rule_3;
+}
+
+sub host_0__prefix__2 {
+	call rule_5;
+}
+
+sub host_0__prefix__3 {
+	call rule_2;
+}
+
+sub host_0__prefix__4 {
+	call rule_4;
+}
+
+sub host_0__prefix__5 {
+	call rule_0;
+}
+
+sub host_0__prefix__6 {
+	call rule_1;
+}
+
+# *, Gateway default/gw listener http
+sub host_0 {
+	if (host_0__prefix.hasprefix(req.url + "/")) {
+		call host_0__prefix.subroutine(select=LONGEST);
+	}
+}
+
+sub host_1__prefix__0 {
+	call rule_13;
+}
+
+sub host_1__prefix__1 {
+	call rule_10;
+}
+
+sub host_1__prefix__2 {
+	call rule_12;
+}
+
+sub host_1__prefix__3 {
+	call rule_9;
+}
+
+sub host_1__prefix__4 {
+	call rule_11;
+}
+
+sub host_1__prefix__5 {
+	call rule_7;
+}
+
+sub host_1__prefix__6 {
+	call rule_8;
+}
+
+# *, Gateway default/gw listener alt
+sub host_1 {
+	if (host_1__prefix.hasprefix(req.url + "/")) {
+		call host_1__prefix.subroutine(select=LONGEST);
+	}
+}
+
+# Which host a request is for.
+sub port_80 {
+	call host_0;
+	return (synth(404));
+}
+sub port_8080 {
+	call host_1;
+	return (synth(404));
+}
+
+sub vcl_recv {
+	if (local.socket == "http-80") {
+		call port_80;
+	}
+	if (local.socket == "http-8080") {
+		call port_8080;
+	}
+	return (synth(404));
+}
+
+sub vcl_hash {
+	# The key stands for the listener, the backend and the changes of the request.
+	hash_data(var.get("key"));
+	hash_data(req.url);
+	hash_data(req.http.Host);
+	return (lookup);
+}
+
+sub vcl_pipe {
+	unset bereq.http.X-Copal-Fetch;
+	set bereq.http.Connection = "Upgrade";
+	set bereq.http.Upgrade = req.http.Upgrade;
+	return (pipe);
+}
+
+sub vcl_backend_fetch {
+	if (bereq.retries == 0) {
+		var.set_real("start", std.time2real(now, 0.0));
+		var.set("fetch", bereq.http.X-Copal-Fetch);
+		unset bereq.http.X-Copal-Fetch;
+		# Varnish makes it out of HTTP/2's :scheme.
+		unset bereq.http.Scheme;
+		if (!bereq.http.X-Forwarded-Proto) {
+			set bereq.http.X-Forwarded-Proto = "http";
+		}
+	}
+	var.set_real("try", std.time2real(now, 0.0));
+}
+
+sub vcl_backend_response {
+}
+
+sub vcl_backend_error {
+	set beresp.http.Content-Type = "text/plain; charset=utf-8";
+	# An endpoint that is gone costs no request that can be repeated: another one gets it.
+	if (bereq.retries == 0 && (bereq.method == "GET" || bereq.method == "HEAD") && std.time2real(now, 0.0) - var.get_real("start") < 1.0) {
+		call try_again;
+	}
+	call unavailable;
+}
+
+# Only requests without a body can be sent again.
+sub try_again {
+	if (bereq.method == "GET" || bereq.method == "HEAD" || (!bereq.http.Transfer-Encoding && (!bereq.http.Content-Length || bereq.http.Content-Length == "0"))) {
+		return (retry);
+	}
+}
+
+sub timed_out {
+	set beresp.status = 504;
+	set beresp.reason = "Gateway Timeout";
+	set beresp.body = {"504 Gateway Timeout
+"};
+	return (deliver);
+}
+
+sub unavailable {
+	set beresp.body = {"503 Service Unavailable
+"};
+	return (deliver);
+}
+
+sub respond {
+	# When draining, the reloader sets the parameter timeout_idle to 1.
+	if (sess.timeout_idle < 2s) {
+		set resp.http.Connection = "close";
+	}
+}
+
+sub vcl_deliver {
+	call respond;
+}
+
+sub vcl_synth {
+	if (var.get("location")) {
+		set resp.http.Location = var.get("location");
+	}
+}
+
+sub vcl_synth {
+	call respond;
+	if (resp.status == 204) {
+		set resp.body = "";
+	} else {
+		set resp.http.Content-Type = "text/plain; charset=utf-8";
+		set resp.body = "" + resp.status + " " + resp.reason + {"
+"};
+	}
+	return (deliver);
+}
+
+# The look-up tables, now that what they call is known.
+sub vcl_init {
+	host_0__prefix.add("/8081/", sub=host_0__prefix__0);
+	host_0__prefix.add("/8081?", sub=host_0__prefix__0);
+	host_0__prefix.add("/as-is/", sub=host_0__prefix__1);
+	host_0__prefix.add("/as-is?", sub=host_0__prefix__1);
+	host_0__prefix.add("/http/", sub=host_0__prefix__2);
+	host_0__prefix.add("/http?", sub=host_0__prefix__2);
+	host_0__prefix.add("/http-80/", sub=host_0__prefix__3);
+	host_0__prefix.add("/http-80?", sub=host_0__prefix__3);
+	host_0__prefix.add("/https/", sub=host_0__prefix__4);
+	host_0__prefix.add("/https?", sub=host_0__prefix__4);
+	host_0__prefix.add("/https-443/", sub=host_0__prefix__5);
+	host_0__prefix.add("/https-443?", sub=host_0__prefix__5);
+	host_0__prefix.add("/https-80/", sub=host_0__prefix__6);
+	host_0__prefix.add("/https-80?", sub=host_0__prefix__6);
+	host_1__prefix.add("/8081/", sub=host_1__prefix__0);
+	host_1__prefix.add("/8081?", sub=host_1__prefix__0);
+	host_1__prefix.add("/as-is/", sub=host_1__prefix__1);
+	host_1__prefix.add("/as-is?", sub=host_1__prefix__1);
+	host_1__prefix.add("/http/", sub=host_1__prefix__2);
+	host_1__prefix.add("/http?", sub=host_1__prefix__2);
+	host_1__prefix.add("/http-80/", sub=host_1__prefix__3);
+	host_1__prefix.add("/http-80?", sub=host_1__prefix__3);
+	host_1__prefix.add("/https/", sub=host_1__prefix__4);
+	host_1__prefix.add("/https?", sub=host_1__prefix__4);
+	host_1__prefix.add("/https-443/", sub=host_1__prefix__5);
+	host_1__prefix.add("/https-443?", sub=host_1__prefix__5);
+	host_1__prefix.add("/https-80/", sub=host_1__prefix__6);
+	host_1__prefix.add("/https-80?", sub=host_1__prefix__6);
+}

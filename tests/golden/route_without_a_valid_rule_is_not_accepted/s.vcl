@@ -1,0 +1,158 @@
+# Copal: a shard, loaded under the label copal_s. Its hosts:
+#   *, Gateway default/gw listener http
+vcl 4.1;
+
+import directors;
+import header;
+import selector;
+import std;
+import var;
+
+backend default none;
+
+sub vcl_init {
+	new host_0__prefix = selector.set();
+}
+
+# What rules do. Each ends the request's way through vcl_recv.
+
+# HTTPRoute default/r rule 0
+sub rule_0 {
+	# filters[0]: invalid type: boolean `true`, expected a string
+	return (synth(500));
+}
+
+# What is looked up in the cache, and what is not.
+sub forward {
+	if (req.method != "GET" && req.method != "HEAD") {
+		if (req.method == "CONNECT" || req.method == "PRI") {
+			return (synth(405));
+		}
+		return (pass);
+	}
+	if (req.http.Authorization || req.http.Cookie) {
+		return (pass);
+	}
+	return (hash);
+}
+
+# Which rule a request is for. A subroutine that returns has found none.
+
+sub host_0__prefix__0 {
+	call rule_0;
+}
+
+# *, Gateway default/gw listener http
+sub host_0 {
+	if (host_0__prefix.hasprefix(req.url + "/")) {
+		call host_0__prefix.subroutine(select=LONGEST);
+	}
+}
+
+# Which host a request is for.
+sub port_80 {
+	call host_0;
+	return (synth(404));
+}
+
+sub vcl_recv {
+	call port_80;
+	return (synth(404));
+}
+
+sub vcl_hash {
+	# The key stands for the listener, the backend and the changes of the request.
+	hash_data(var.get("key"));
+	hash_data(req.url);
+	hash_data(req.http.Host);
+	return (lookup);
+}
+
+sub vcl_pipe {
+	unset bereq.http.X-Copal-Fetch;
+	set bereq.http.Connection = "Upgrade";
+	set bereq.http.Upgrade = req.http.Upgrade;
+	return (pipe);
+}
+
+sub vcl_backend_fetch {
+	if (bereq.retries == 0) {
+		var.set_real("start", std.time2real(now, 0.0));
+		var.set("fetch", bereq.http.X-Copal-Fetch);
+		unset bereq.http.X-Copal-Fetch;
+		# Varnish makes it out of HTTP/2's :scheme.
+		unset bereq.http.Scheme;
+		if (!bereq.http.X-Forwarded-Proto) {
+			set bereq.http.X-Forwarded-Proto = "http";
+		}
+	}
+	var.set_real("try", std.time2real(now, 0.0));
+}
+
+sub vcl_backend_response {
+}
+
+sub vcl_backend_error {
+	set beresp.http.Content-Type = "text/plain; charset=utf-8";
+	# An endpoint that is gone costs no request that can be repeated: another one gets it.
+	if (bereq.retries == 0 && (bereq.method == "GET" || bereq.method == "HEAD") && std.time2real(now, 0.0) - var.get_real("start") < 1.0) {
+		call try_again;
+	}
+	call unavailable;
+}
+
+# Only requests without a body can be sent again.
+sub try_again {
+	if (bereq.method == "GET" || bereq.method == "HEAD" || (!bereq.http.Transfer-Encoding && (!bereq.http.Content-Length || bereq.http.Content-Length == "0"))) {
+		return (retry);
+	}
+}
+
+sub timed_out {
+	set beresp.status = 504;
+	set beresp.reason = "Gateway Timeout";
+	set beresp.body = {"504 Gateway Timeout
+"};
+	return (deliver);
+}
+
+sub unavailable {
+	set beresp.body = {"503 Service Unavailable
+"};
+	return (deliver);
+}
+
+sub respond {
+	# When draining, the reloader sets the parameter timeout_idle to 1.
+	if (sess.timeout_idle < 2s) {
+		set resp.http.Connection = "close";
+	}
+}
+
+sub vcl_deliver {
+	call respond;
+}
+
+sub vcl_synth {
+	if (var.get("location")) {
+		set resp.http.Location = var.get("location");
+	}
+}
+
+sub vcl_synth {
+	call respond;
+	if (resp.status == 204) {
+		set resp.body = "";
+	} else {
+		set resp.http.Content-Type = "text/plain; charset=utf-8";
+		set resp.body = "" + resp.status + " " + resp.reason + {"
+"};
+	}
+	return (deliver);
+}
+
+# The look-up tables, now that what they call is known.
+sub vcl_init {
+	host_0__prefix.add("/one/", sub=host_0__prefix__0);
+	host_0__prefix.add("/one?", sub=host_0__prefix__0);
+}

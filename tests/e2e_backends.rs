@@ -279,7 +279,10 @@ fn bodies_pass_both_ways() {
     let large = gateway.send(&get("bodies.test", "/?size=3000000"));
     assert_eq!((large.status, large.body.len()), (200, 3_000_000));
     let upload = gateway.send(&Request::new("PUT", "bodies.test", "/").body(&vec![b'y'; 2_000_000]));
-    assert_eq!((upload.status, upload.told("method")), (200, "PUT".into()));
+    assert_eq!(
+        (upload.status, upload.told("method"), upload.told("bytes")),
+        (200, "PUT".into(), "2000000".into())
+    );
     let mut connection = gateway.connect(80).unwrap();
     let head = connection.exchange(&Request::new("HEAD", "bodies.test", "/")).unwrap();
     assert_eq!((head.status, head.body.len()), (200, 0));

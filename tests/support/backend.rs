@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, UPGRADE};
 use hyper::service::service_fn;
@@ -140,7 +140,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::Recei
 }
 
 /// An error closes the connection without an answer.
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+async fn answer(shared: Arc<Shared>, mut request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
     let serial = shared.requests.fetch_add(1, Ordering::Relaxed) + 1;
     let mut wish = Wish::of(&request);
     match shared.script.lock().unwrap().pop_front() {
@@ -156,7 +156,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
     let mut response = if request.headers().contains_key(UPGRADE) {
         tunnel(request)
     } else {
-        account(&shared, &request, &wish, serial)
+        // An answer before the end of the body would have the server close the connection on the rest of it.
+        let received = body_size(&mut request).await?;
+        account(&shared, &request, &wish, serial, received)
     };
     let extra = shared.extra.lock().unwrap().clone();
     for (name, value) in extra {
@@ -166,6 +168,14 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
     let name = HeaderValue::try_from(&shared.name).expect("names are plain");
     response.headers_mut().insert("x-backend", name);
     Ok(response)
+}
+
+async fn body_size(request: &mut Request<Incoming>) -> io::Result<usize> {
+    let mut size = 0;
+    while let Some(frame) = request.body_mut().frame().await {
+        size += frame.map_err(io::Error::other)?.data_ref().map_or(0, Bytes::len);
+    }
+    Ok(size)
 }
 
 /// What a request asks the backend to do.
@@ -200,6 +210,7 @@ fn account(
     request: &Request<Incoming>,
     wish: &Wish,
     serial: usize,
+    received: usize,
 ) -> Response<Full<Bytes>> {
     let mut headers: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (name, value) in request.headers() {
@@ -209,7 +220,8 @@ fn account(
             .push(String::from_utf8_lossy(value.as_bytes()).into_owned());
     }
     let told = serde_json::json!({
-        "backend": shared.name, "method": request.method().as_str(), "serial": serial, "headers": headers,
+        "backend": shared.name, "method": request.method().as_str(), "serial": serial, "bytes": received,
+        "headers": headers,
         "path": request.uri().to_string(), "host": headers.get("host").and_then(|lines| lines.first()),
     });
     let body = wish.size.map_or_else(|| told.to_string().into_bytes(), |size| vec![b'x'; size]);

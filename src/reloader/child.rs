@@ -162,7 +162,7 @@ impl Serving<'_> {
                 error!(panic = beginning.join(" / "), "varnishd's child panicked");
             }
             Err(error) if error.refusal().is_some() => {
-                warn!("varnishd's child panicked, and left no account of it")
+                warn!("varnishd's child panicked, and left no account of it");
             }
             Err(error) => return Err(error),
         }

@@ -111,7 +111,7 @@ impl Metrics {
         self.child_restarts.inc_by(times);
     }
 
-    /// The page, in the OpenMetrics text format.
+    /// The page, in the `OpenMetrics` text format.
     ///
     /// # Errors
     /// Never in practice: writing to a string does not fail.

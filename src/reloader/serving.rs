@@ -28,7 +28,7 @@ use super::varnishd::args::{self, ArgsError, Launch};
 use super::varnishd::process::{Happening, Process};
 
 /// How long a compilation may take. Minutes are for gcc, when tcc is not there.
-const LOAD_LIMIT: Duration = Duration::from_secs(300);
+const LOAD_LIMIT: Duration = Duration::from_mins(5);
 /// How long anything else may take. varnishd itself gives its child 60 s for an answer.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(90);
 /// Rounds of planning beyond one for each VCL after which someone else must be working against us.

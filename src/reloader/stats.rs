@@ -85,7 +85,10 @@ pub fn parse(output: &str) -> Result<Counters, StatsError> {
 /// minus `MAIN.sess_closed` it is wrong as well: connections that the client closed are not all in there.
 #[must_use]
 pub fn live_sessions(counters: &Counters) -> Option<u64> {
-    let is_gauge = |name: &str| name.starts_with("MEMPOOL.sess") && name.ends_with(".live");
+    let is_gauge = |name: &str| {
+        let pool = name.strip_prefix("MEMPOOL.sess").and_then(|rest| rest.strip_suffix(".live"));
+        pool.is_some_and(|pool| pool.chars().all(|c| c.is_ascii_digit()))
+    };
     let gauges: Vec<u64> =
         counters.iter().filter(|(name, _)| is_gauge(name)).map(|(_, counter)| counter.value).collect();
     if gauges.is_empty() { None } else { Some(gauges.iter().sum()) }

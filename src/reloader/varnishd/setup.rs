@@ -99,7 +99,7 @@ impl Setup {
         match self.version {
             Some(version) => info!(varnish = %version, compiler = ?self.compiler, "found varnishd"),
             None => {
-                warn!(compiler = ?self.compiler, "varnishd does not tell its release; taking it for a new one")
+                warn!(compiler = ?self.compiler, "varnishd does not tell its release; taking it for a new one");
             }
         }
         match self.compiler {

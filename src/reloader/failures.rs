@@ -54,6 +54,12 @@ impl Failures {
         }
     }
 
+    /// Everything that failed, due or not.
+    #[must_use]
+    pub fn all(&self) -> BTreeSet<Command> {
+        self.by_command.keys().cloned().collect()
+    }
+
     /// The commands that must not be tried yet.
     #[must_use]
     pub fn blocked(&self, now: Instant) -> BTreeSet<Command> {

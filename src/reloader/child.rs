@@ -10,8 +10,7 @@ use super::failures::back_off;
 use super::listing::LoadedVcl;
 use super::plan::Command;
 use super::serving::{COMMAND_LIMIT, Serving, ServingError};
-use super::stats;
-use super::varnishd::log::Event;
+use super::varnishd::log::{Event, uninitialized};
 
 /// How long the lines that explain a failed start may take to arrive.
 const EXPLANATION: Duration = Duration::from_secs(2);
@@ -22,10 +21,8 @@ const PANIC_LINES: usize = 3;
 #[derive(Debug, Default)]
 pub struct Child {
     runs: bool,
-    /// Starts, by varnishd's count.
-    starts: u64,
-    /// Panics, by varnishd's count.
-    panics: u64,
+    /// Whether this varnishd has started one before.
+    was_started: bool,
     failed_starts: u32,
     /// When a start that failed may be tried again.
     retry_at: Option<Instant>,
@@ -69,13 +66,17 @@ impl Serving<'_> {
     /// # Errors
     /// When varnishd has ended or cannot be reached.
     pub async fn on_event(&mut self, event: Event) -> Result<(), ServingError> {
-        if let Event::InitFailed { name, message } = event {
-            self.note(Command::Load(name), &message);
-            self.child.runs = false;
-            return self.converge().await;
+        match event {
+            Event::ChildStarted => self.count_start(),
+            Event::ChildGone => {}
+            Event::ChildPanicked => self.log_panic().await?,
+            Event::InitFailed { name, message } => {
+                self.note(Command::Load(name), &message);
+                self.child.runs = false;
+                return self.converge().await;
+            }
         }
-        self.look_at_child().await?;
-        self.count_starts().await
+        self.look_at_child().await
     }
 
     /// Starts the child if a VCL is in use and it does not run; says whether there is reason to plan again.
@@ -92,7 +93,6 @@ impl Serving<'_> {
                 None => return Err(error),
             },
         }
-        self.count_starts().await?;
         Ok(true)
     }
 
@@ -105,14 +105,12 @@ impl Serving<'_> {
     /// A start mostly fails because a program does not initialize, which varnishd tells its log only. Then
     /// that program is to blame, and the start can be tried again without it.
     async fn explain_failed_start(&mut self, refusal: &str) -> bool {
-        let explanation = async {
-            loop {
-                if let Event::InitFailed { name, message } = self.process.event().await {
-                    return (name, message);
-                }
-            }
+        let named = uninitialized(refusal).map(|name| (name, refusal.to_owned()));
+        let explained = match named {
+            Some(named) => Some(named),
+            None => timeout(EXPLANATION, self.next_init_failure()).await.ok(),
         };
-        if let Ok((name, message)) = timeout(EXPLANATION, explanation).await {
+        if let Some((name, message)) = explained {
             self.note(Command::Load(name), &message);
             return true;
         }
@@ -123,36 +121,25 @@ impl Serving<'_> {
         false
     }
 
-    /// Brings the counts up to date, and logs a panic that was not seen before.
-    async fn count_starts(&mut self) -> Result<(), ServingError> {
-        let counters = match self.context.varnishstat.management().await {
-            Ok(counters) => counters,
-            Err(error) => {
-                warn!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot count the starts of varnishd's child"
-                );
-                return Ok(());
+    async fn next_init_failure(&mut self) -> (String, String) {
+        loop {
+            match self.process.event().await {
+                Event::InitFailed { name, message } => return (name, message),
+                Event::ChildStarted => self.count_start(),
+                Event::ChildGone | Event::ChildPanicked => {}
             }
-        };
-        self.note_starts(stats::value(&counters, "MGT.child_start"));
-        let panics = stats::value(&counters, "MGT.child_panic");
-        if panics > std::mem::replace(&mut self.child.panics, panics) {
-            self.log_panic().await?;
         }
-        Ok(())
     }
 
-    fn note_starts(&mut self, starts: u64) {
-        let before = std::mem::replace(&mut self.child.starts, starts);
-        let new = starts.saturating_sub(before);
-        // The very first start is no restart.
-        let restarts = if before == 0 { new.saturating_sub(1) } else { new };
-        if restarts > 0 {
-            info!(restarts, "varnishd's child was started again, with an empty cache");
-            self.context.metrics.child_restarted(restarts);
+    /// varnishd counts as it logs (`MGT.child_start`), but asking varnishstat takes a second with thousands
+    /// of backends.
+    fn count_start(&mut self) {
+        if self.child.was_started {
+            info!("varnishd's child was started again, with an empty cache");
+            self.context.metrics.child_restarted();
         }
-        self.context.board.update(|status| status.child_starts = status.child_starts.saturating_add(new));
+        self.child.was_started = true;
+        self.context.board.update(|status| status.child_starts = status.child_starts.saturating_add(1));
     }
 
     async fn log_panic(&mut self) -> Result<(), ServingError> {
@@ -162,7 +149,7 @@ impl Serving<'_> {
                 error!(panic = beginning.join(" / "), "varnishd's child panicked");
             }
             Err(error) if error.refusal().is_some() => {
-                warn!("varnishd's child panicked, and left no account of it")
+                warn!("varnishd's child panicked, and left no account of it");
             }
             Err(error) => return Err(error),
         }

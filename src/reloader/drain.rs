@@ -16,7 +16,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// How often their number is logged.
 const REPORT: Duration = Duration::from_secs(10);
 /// How long varnishd may take to end once its child is stopped.
-const EXIT_LIMIT: Duration = Duration::from_secs(60);
+const EXIT_LIMIT: Duration = Duration::from_mins(1);
 const SWITCH: &str = "param.set timeout_idle 1";
 
 /// Drains without a limit of our own (whoever sent SIGTERM has one), then ends varnishd.

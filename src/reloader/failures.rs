@@ -9,7 +9,7 @@ use super::plan::Command;
 /// The wait after a first failure; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// How long to wait before attempt number `attempts + 1`.
 #[must_use]
@@ -52,6 +52,12 @@ impl Failures {
             failure.attempts = 0;
             failure.retry_at = now;
         }
+    }
+
+    /// Everything that failed, due or not.
+    #[must_use]
+    pub fn all(&self) -> BTreeSet<Command> {
+        self.by_command.keys().cloned().collect()
     }
 
     /// The commands that must not be tried yet.

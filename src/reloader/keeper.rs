@@ -15,6 +15,7 @@ use super::drain;
 use super::failures::back_off;
 use super::serving::{Serving, ServingError};
 use super::shutdown::{Phase, Shutdown};
+use super::sockets::{self, SocketError};
 use super::state::State;
 use super::varnishd::log::Event;
 use super::watch::Bundles;
@@ -50,7 +51,8 @@ enum Wake {
 pub async fn keep(context: &Context, mut bundles: Bundles) -> Result<(), ServingError> {
     let mut shutdown = context.shutdown.clone();
     while let Some(bundle) = wait_for_sockets(context, &mut bundles, &mut shutdown).await {
-        let mut keeper = Keeper { serving: Serving::start(context, bundle).await?, refused: None };
+        let mut keeper =
+            Keeper { serving: Serving::start(context, bundle, bundles.clone()).await?, refused: None };
         match keeper.keep(&mut bundles, &mut shutdown).await? {
             Outcome::Drain => return drain::to_the_end(&mut keeper.serving).await,
             Outcome::OtherSockets => restart(context, &mut keeper.serving).await?,
@@ -178,16 +180,18 @@ impl Keeper<'_> {
     /// Takes the latest bundle, unless its sockets cannot be had.
     async fn take(&mut self, bundles: &mut Bundles) -> Result<Option<Outcome>, ServingError> {
         let Some(bundle) = bundles.borrow_and_update().clone() else { return Ok(None) };
+        self.serving.see(&bundle);
         let revision = bundle.manifest.revision.clone();
         self.serving.context.board.update(|status| {
             (status.wanted, status.failed_revision) = (Some(revision), None);
         });
-        if !self.serving.has_other_sockets(&bundle.manifest) {
+        let (from, to) = (&self.serving.bundle.manifest, &bundle.manifest);
+        if from.listen == to.listen {
             self.serving.adopt(bundle);
             self.serving.converge().await?;
             return Ok(None);
         }
-        match self.serving.check_sockets(&bundle.manifest) {
+        match sockets::can_change(&self.serving.context.options, from, to) {
             Ok(()) => {
                 bundles.mark_changed();
                 Ok(Some(Outcome::OtherSockets))
@@ -200,7 +204,7 @@ impl Keeper<'_> {
     }
 
     /// Goes on with the bundle before.
-    fn refuse(&mut self, bundle: &Bundle, error: &ServingError) {
+    fn refuse(&mut self, bundle: &Bundle, error: &SocketError) {
         let attempts = self.refused.map_or(0, |(attempts, _)| attempts).saturating_add(1);
         self.refused = Some((attempts, Instant::now() + back_off(attempts)));
         if attempts == 1 {

@@ -13,7 +13,7 @@ use super::cli::{Cli, CliError};
 
 /// How long varnishd may take to connect: its start, or a pause of one second after a break, while it may be
 /// busy with a compilation.
-const CONNECT_LIMIT: Duration = Duration::from_secs(60);
+const CONNECT_LIMIT: Duration = Duration::from_mins(1);
 
 /// Why there is no connection, or a command failed on it.
 #[derive(Debug, Error)]

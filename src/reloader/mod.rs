@@ -25,6 +25,7 @@ pub mod plan;
 mod saver;
 pub mod serving;
 mod shutdown;
+pub mod sockets;
 pub mod state;
 pub mod stats;
 pub mod store;
@@ -48,7 +49,7 @@ use shutdown::{Phase, Shutdown};
 use state::Board;
 use stats::Varnishstat;
 use store::StoreError;
-use varnishd::args::{self, ArgsError, Launch};
+use varnishd::args::{self, ArgsError};
 use varnishd::setup::{Setup, SetupError};
 use varnishd::stale::{StaleError, end_stale};
 
@@ -148,20 +149,8 @@ async fn prepare(options: Options, board: Arc<Board>, shutdown: Shutdown) -> Res
 
 /// Finds a fault in the user's arguments now, and not when the first bundle comes.
 fn check_arguments(options: &Options, setup: &Setup) -> Result<(), ArgsError> {
-    let launch = Launch {
-        version: setup.version,
-        compiler: setup.compiler,
-        workdir: &setup.workdir,
-        secret: &setup.secret_file,
-        master: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        bind: options.bind,
-        port_offset: options.port_offset,
-        storage: &options.storage,
-        listen: &[],
-        is_root: setup.is_root,
-        user: &options.varnishd_args,
-    };
-    args::arguments(&launch).map(drop)
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    args::arguments(&setup.launch(options, &[], nowhere)).map(drop)
 }
 
 /// The bundle in the folder, or else the last one that was good.

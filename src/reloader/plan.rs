@@ -58,6 +58,16 @@ sub vcl_synth {
 }
 "#;
 
+/// The first of `steps` that can be run before it is time to look again: up to where discarding begins, since
+/// what is wanted is in force by then, and discarding takes longer than moving a label.
+#[must_use]
+pub fn until_discards(mut steps: Vec<Command>) -> Vec<Command> {
+    let is_discard = |step: &Command| matches!(step, Command::Discard(_));
+    let first_of_tail = steps.iter().rposition(|step| !is_discard(step)).map_or(steps.len(), |last| last + 1);
+    steps.truncate(first_of_tail);
+    steps
+}
+
 /// The steps from `loaded` to `wanted`, without those in `failed`, whose time has not come.
 ///
 /// A program whose load is in `failed` counts as unusable even if it is listed: without a running child

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,13 +21,15 @@ use super::compiler::{self, VclError};
 use super::failures::Failures;
 use super::link::{Link, LinkError};
 use super::listing::{self, ListingError, LoadedVcl};
-use super::plan::{self, Command, fallback, in_force, leftovers};
+use super::plan::{self, Command, fallback, in_force, leftovers, until_discards};
+use super::sockets::{self, SocketError};
 use super::state::{self, State};
-use super::varnishd::args::{self, ArgsError, Launch};
+use super::varnishd::args::{self, ArgsError};
 use super::varnishd::process::{Happening, Process};
+use super::watch::Bundles;
 
 /// How long a compilation may take. Minutes are for gcc, when tcc is not there.
-const LOAD_LIMIT: Duration = Duration::from_secs(300);
+const LOAD_LIMIT: Duration = Duration::from_mins(5);
 /// How long anything else may take. varnishd itself gives its child 60 s for an answer.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(90);
 /// Rounds of planning beyond one for each VCL after which someone else must be working against us.
@@ -40,15 +41,9 @@ pub enum ServingError {
     /// It cannot be started with these arguments.
     #[error(transparent)]
     Arguments(#[from] ArgsError),
-    /// An address that it is to listen on is not to be had.
-    #[error("cannot listen on {address}")]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
+    /// It cannot listen where it should.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     /// It cannot be started.
     #[error("cannot start varnishd")]
     Spawn(#[source] io::Error),
@@ -90,6 +85,9 @@ pub struct Serving<'a> {
     pub(super) link: Link,
     pub(super) child: Child,
     pub(super) bundle: Arc<Bundle>,
+    bundles: Bundles,
+    /// The newest bundle that was looked at; another one than `bundle` if its sockets cannot be had.
+    newest_seen: Arc<Bundle>,
     /// When `bundle` came.
     pub(super) arrived: Instant,
     pub(super) failures: Failures,
@@ -111,14 +109,17 @@ impl<'a> Serving<'a> {
     ///
     /// # Errors
     /// When an address is taken, or varnishd cannot be started.
-    pub async fn start(context: &'a Context, bundle: Arc<Bundle>) -> Result<Self, ServingError> {
-        let listen = addresses(context, &bundle.manifest)?;
-        for address in &listen {
-            can_bind(*address)?;
-        }
+    pub async fn start(
+        context: &'a Context,
+        bundle: Arc<Bundle>,
+        bundles: Bundles,
+    ) -> Result<Self, ServingError> {
+        let listen = sockets::addresses(&context.options, &bundle.manifest)?;
+        sockets::try_out(&listen)?;
         let link = Link::listen(&context.setup.secret).await.map_err(ServingError::Spawn)?;
         let master = link.address().map_err(ServingError::Spawn)?;
-        let arguments = args::arguments(&launch(context, &bundle.manifest, master))?;
+        let arguments =
+            args::arguments(&context.setup.launch(&context.options, &bundle.manifest.listen, master))?;
         let process = Process::spawn(&context.setup.program, &arguments).map_err(ServingError::Spawn)?;
         info!(?listen, "started varnishd");
         context.board.update(|status| {
@@ -129,12 +130,19 @@ impl<'a> Serving<'a> {
             process,
             link,
             child: Child::default(),
+            newest_seen: Arc::clone(&bundle),
             bundle,
+            bundles,
             arrived: Instant::now(),
             failures: Failures::default(),
             good: None,
             unfinished: false,
         })
+    }
+
+    /// Notes that this is the newest bundle, whatever becomes of it.
+    pub fn see(&mut self, bundle: &Arc<Bundle>) {
+        self.newest_seen = Arc::clone(bundle);
     }
 
     /// Takes another bundle with the same sockets.
@@ -159,20 +167,44 @@ impl<'a> Serving<'a> {
         let mut done = Done::default();
         for _ in 0..self.bundle.files.len().saturating_add(SPARE_ROUNDS) {
             let loaded = self.list().await?;
+            self.note_success(&loaded, &done);
             if self.context.shutdown.has_begun() {
                 return Ok(());
             }
-            let blocked = self.failures.blocked(Instant::now());
-            let steps = plan::plan(&loaded, &self.bundle.manifest, &blocked);
-            if !steps.is_empty() {
-                self.run(steps, &mut done).await?;
-            } else if !self.start_child(&loaded).await? {
+            let new = until_discards(self.steps(&loaded, &self.failures.all()));
+            if !new.is_empty() {
+                self.run(new, &mut done).await?;
+                continue;
+            }
+            if self.start_child(&loaded).await? {
+                continue;
+            }
+            let due = self.due_steps(&loaded);
+            if due.is_empty() {
                 self.conclude(&loaded, &done);
                 return Ok(());
             }
+            self.run(due, &mut done).await?;
         }
         warn!("varnishd's VCLs change as often as we change them; is someone else working on them?");
         Ok(())
+    }
+
+    fn steps(&self, loaded: &[LoadedVcl], failed: &BTreeSet<Command>) -> Vec<Command> {
+        plan::plan(loaded, &self.bundle.manifest, failed)
+    }
+
+    /// What failed before is tried again when all else is in force, and only while no newer bundle is
+    /// waiting: many broken VCLs must not hold up the rest.
+    fn due_steps(&self, loaded: &[LoadedVcl]) -> Vec<Command> {
+        if self.has_newer_bundle() {
+            return Vec::new();
+        }
+        self.steps(loaded, &self.failures.blocked(Instant::now()))
+    }
+
+    fn has_newer_bundle(&self) -> bool {
+        self.bundles.borrow().as_ref().is_some_and(|newest| !Arc::ptr_eq(newest, &self.newest_seen))
     }
 
     /// Runs steps until one fails.
@@ -258,16 +290,30 @@ impl<'a> Serving<'a> {
         });
     }
 
-    fn conclude(&mut self, loaded: &[LoadedVcl], done: &Done) {
-        let revision = &self.bundle.manifest.revision;
-        let is_in_force = self.child.runs() && in_force(loaded, &self.bundle.manifest);
-        if is_in_force && self.context.saver.note(&self.bundle) {
+    fn is_in_force(&self, loaded: &[LoadedVcl]) -> bool {
+        self.child.runs() && in_force(loaded, &self.bundle.manifest)
+    }
+
+    /// Tells once that the bundle is in force.
+    fn note_success(&self, loaded: &[LoadedVcl], done: &Done) {
+        if self.is_in_force(loaded) && self.context.saver.note(&self.bundle) {
             let took = self.arrived.elapsed();
             let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            info!(revision, loaded = done.loaded, ms, "the bundle is in force");
+            info!(
+                revision = self.bundle.manifest.revision,
+                loaded = done.loaded,
+                ms,
+                "the bundle is in force"
+            );
             self.context.metrics.reloaded(took);
-        } else if !is_in_force {
-            self.context.board.update(|status| status.failed_revision = Some(revision.clone()));
+        }
+    }
+
+    /// Tells that no more can be done now.
+    fn conclude(&self, loaded: &[LoadedVcl], done: &Done) {
+        if !self.is_in_force(loaded) && !self.has_newer_bundle() {
+            let revision = self.bundle.manifest.revision.clone();
+            self.context.board.update(|status| status.failed_revision = Some(revision));
         }
         if done.failed > 0 {
             self.context.metrics.reload_failed();
@@ -315,23 +361,6 @@ impl<'a> Serving<'a> {
         let said = self.process.last_errors().await;
         ServingError::Exited { how, said: if said.is_empty() { "it did not say why".into() } else { said } }
     }
-
-    /// Whether the manifest needs other sockets than varnishd has.
-    #[must_use]
-    pub fn has_other_sockets(&self, manifest: &Manifest) -> bool {
-        self.bundle.manifest.listen != manifest.listen
-    }
-
-    /// Whether the manifest's sockets can be had, apart from those that varnishd has already.
-    ///
-    /// # Errors
-    /// Names the first that cannot.
-    pub fn check_sockets(&self, manifest: &Manifest) -> Result<(), ServingError> {
-        let ours: BTreeSet<SocketAddr> =
-            addresses(self.context, &self.bundle.manifest)?.into_iter().collect();
-        let wanted = addresses(self.context, manifest)?;
-        wanted.into_iter().filter(|address| !ours.contains(address)).try_for_each(can_bind)
-    }
 }
 
 /// Why requests are not served as some bundle says, if so.
@@ -343,35 +372,5 @@ fn not_ready(loaded: &[LoadedVcl], child_runs: bool) -> Option<String> {
         Some(vcl) if vcl.name == fallback => Some("the root VCL could not be loaded".to_owned()),
         Some(_) if !child_runs => Some("varnishd's child is not running".to_owned()),
         Some(_) => None,
-    }
-}
-
-fn addresses(context: &Context, manifest: &Manifest) -> Result<Vec<SocketAddr>, ArgsError> {
-    let options = &context.options;
-    manifest
-        .listen
-        .iter()
-        .map(|socket| args::address(options.bind, socket.port, options.port_offset))
-        .collect()
-}
-
-/// Tries an address out, so that the answer names it and comes before anything is given up for it.
-fn can_bind(address: SocketAddr) -> Result<(), ServingError> {
-    std::net::TcpListener::bind(address).map(drop).map_err(|source| ServingError::Bind { address, source })
-}
-
-fn launch<'a>(context: &'a Context, manifest: &'a Manifest, master: SocketAddr) -> Launch<'a> {
-    Launch {
-        version: context.setup.version,
-        compiler: context.setup.compiler,
-        workdir: &context.setup.workdir,
-        secret: &context.setup.secret_file,
-        master,
-        bind: context.options.bind,
-        port_offset: context.options.port_offset,
-        storage: &context.options.storage,
-        listen: &manifest.listen,
-        is_root: context.setup.is_root,
-        user: &context.options.varnishd_args,
     }
 }

@@ -55,14 +55,19 @@ sub vcl_recv {
 
 /// A root over one shard a host: the host `a` is served by the label `copal_a`.
 pub fn bundle(ports: &[u16], shards: &[(&str, &str)]) -> Bundle {
+    bundle_with_root("", ports, shards)
+}
+
+/// The same with a statement at the beginning of the root's `vcl_recv`.
+pub fn bundle_with_root(first: &str, ports: &[u16], shards: &[(&str, &str)]) -> Bundle {
     let listen =
         ports.iter().map(|port| ListenSocket { name: format!("http-{port}"), port: *port }).collect();
-    let dispatch: String = shards
+    let lines = shards
         .iter()
-        .map(|(host, _)| format!("    if (req.http.Host == \"{host}\") {{ return (vcl(copal_{host})); }}\n"))
-        .collect();
+        .map(|(host, _)| format!("    if (req.http.Host == \"{host}\") {{ return (vcl(copal_{host})); }}\n"));
+    let dispatch = lines.collect::<Vec<_>>().concat();
     let root = format!(
-        "vcl 4.1;\n\nbackend default none;\n\nsub vcl_recv {{\n{dispatch}    return (synth(404));\n}}\n\n\
+        "vcl 4.1;\n\nimport vtc;\n\nbackend default none;\n\nsub vcl_recv {{\n    {first}\n{dispatch}    return (synth(404));\n}}\n\n\
          sub vcl_synth {{\n    if (sess.timeout_idle < 2s) {{ set resp.http.Connection = \"close\"; }}\n}}\n"
     );
     let shards: BTreeMap<String, VclFile> =

@@ -16,6 +16,7 @@ fn served() -> (Place, Backend, crate::harness::Reloader) {
 #[test]
 fn a_crash_of_the_child_is_survived_and_counted() {
     let (place, _backend, reloader) = served();
+    reloader.wait_for("the count of starts", || (reloader.status()["child_starts"] == 1).then_some(()));
     assert_eq!(reloader.metric("copal_varnish_child_restarts_total"), Some(0.0));
     let child = reloader.child();
     kill(child, Signal::SEGV);

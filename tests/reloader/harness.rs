@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::client::{self, Answer};
 
 /// Generous, since machines that run tests are busy; nothing waits this long if all is well.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_mins(1);
 
 /// Folders that outlive a reloader, so that another one can follow it.
 pub struct Place {
@@ -162,6 +162,20 @@ impl Reloader {
     pub fn manager(&self) -> i32 {
         let is_ours = |pid: &i32| parent(*pid) == Some(self.pid());
         self.wait_for("a varnishd", || varnishds(&self.workdir).into_iter().find(is_ours))
+    }
+
+    /// What varnishd has loaded.
+    pub fn list(&self) -> String {
+        let output =
+            Command::new("varnishadm").arg("-n").arg(&self.workdir).arg("vcl.list").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Whether a request is in the active VCL.
+    pub fn busy(&self) -> bool {
+        let list = self.list();
+        let active = list.lines().find(|line| line.starts_with("active"));
+        active.and_then(|line| line.split_whitespace().nth(3)).is_some_and(|busy| busy != "0")
     }
 
     /// varnishd's child, which serves.

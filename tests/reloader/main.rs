@@ -1,4 +1,5 @@
 //! The reloader with a real varnishd, real backends and real clients, all on the loopback interface.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod backend;
 mod bundles;

@@ -187,6 +187,15 @@ fn a_discard_that_failed_waits_for_its_time() {
     assert_eq!(steps(&loaded, &first(), &[discard("copal_a_0")]), []);
 }
 
+#[test]
+fn discards_at_the_end_are_put_off() {
+    let all = vec![discard("cold"), load("cold"), use_("cold"), discard("a"), discard("b")];
+    assert_eq!(until_discards(all), [discard("cold"), load("cold"), use_("cold")]);
+    let only = vec![discard("a"), discard("b")];
+    assert_eq!(until_discards(only.clone()), only);
+    assert_eq!(until_discards(vec![]), []);
+}
+
 /// varnishd's rules, as measured. A root `copal_rN` needs the labels that its manifest names.
 #[derive(Clone, Debug, Default)]
 struct Varnishd {

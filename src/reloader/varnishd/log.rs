@@ -5,8 +5,12 @@ use tracing::Level;
 /// Something that a line tells about the child, which does the serving.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// It started, ended or died: time to look at it.
-    ChildChanged,
+    /// It was started.
+    ChildStarted,
+    /// It ended or died.
+    ChildGone,
+    /// It panicked, which varnishd can tell more about.
+    ChildPanicked,
     /// It could not start because a program does not initialize. varnishd says so nowhere else.
     InitFailed {
         /// The program.
@@ -62,7 +66,7 @@ impl LogReader {
         if text.ends_with("Pushing vcls failed:") {
             self.complaint = Some(Vec::new());
         }
-        Line { level, text: text.to_owned(), event: ended.or_else(|| child_changed(text)) }
+        Line { level, text: text.to_owned(), event: ended.or_else(|| child_event(text)) }
     }
 
     fn go_on(&mut self, line: &str) -> Line {
@@ -76,10 +80,16 @@ impl LogReader {
 
     fn end_of_complaint(&mut self) -> Option<Event> {
         let message = self.complaint.take()?.join("\n");
-        let (_, rest) = message.split_once("VCL \"")?;
-        let name = rest.split('"').next()?.to_owned();
-        Some(Event::InitFailed { name, message })
+        Some(Event::InitFailed { name: uninitialized(&message)?, message })
     }
+}
+
+/// The program that a complaint of a failed initialization is about.
+#[must_use]
+pub fn uninitialized(complaint: &str) -> Option<String> {
+    let (_, rest) = complaint.split_once("VCL \"")?;
+    let (name, rest) = rest.split_once('"')?;
+    rest.trim_start().starts_with("Failed initialization").then(|| name.to_owned())
 }
 
 fn prefix(line: &str) -> Option<(Level, &str)> {
@@ -99,9 +109,14 @@ fn is_chatter(line: &str) -> bool {
     line == "Child launched OK" || line.starts_with("Could not delete 'vcl_")
 }
 
-fn child_changed(text: &str) -> Option<Event> {
+fn child_event(text: &str) -> Option<Event> {
     let (_, what) = text.strip_prefix("Child (")?.split_once(") ")?;
-    ["Started", "died", "ended"].iter().any(|word| what.starts_with(word)).then_some(Event::ChildChanged)
+    match what.split(' ').next()? {
+        "Started" => Some(Event::ChildStarted),
+        "died" | "ended" => Some(Event::ChildGone),
+        "Panic" => Some(Event::ChildPanicked),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -129,8 +144,9 @@ mod tests {
             "Debug: Child (11) Started\nChild launched OK\nInfo: Child (11) said Child starts\n\
              Error: Child (11) died signal=6\nInfo: Child (11) ended",
         );
-        let noticed: Vec<bool> = lines.iter().map(|line| line.event == Some(Event::ChildChanged)).collect();
-        assert_eq!(noticed, [true, false, false, true, true]);
+        let events: Vec<Option<Event>> = lines.into_iter().map(|line| line.event).collect();
+        let gone = Some(Event::ChildGone);
+        assert_eq!(events, [Some(Event::ChildStarted), None, None, gone.clone(), gone]);
     }
 
     #[test]
@@ -139,6 +155,7 @@ mod tests {
             read("Error: Child (11) Panic at: Sat\nWrong turn at x.c:325:\n\nDebug: Child cleanup complete");
         let levels: Vec<Level> = lines.iter().map(|line| line.level).collect();
         assert_eq!(levels, [Level::ERROR, Level::DEBUG, Level::DEBUG, Level::DEBUG]);
+        assert_eq!(lines[0].event, Some(Event::ChildPanicked));
     }
 
     #[test]

@@ -18,8 +18,6 @@ use tracing::{Level, debug, error, info, warn};
 
 use super::log::{Event, LogReader};
 
-/// Events that wait to be looked at; more are dropped, since any one of them makes us look.
-const EVENTS: usize = 64;
 /// How many of its last errors are kept to explain an exit.
 const LAST_ERRORS: usize = 3;
 /// How long its last lines may take to arrive after it has ended.
@@ -43,7 +41,7 @@ type Errors = Arc<Mutex<VecDeque<String>>>;
 pub struct Process {
     child: Child,
     ended: bool,
-    events: mpsc::Receiver<Event>,
+    events: mpsc::UnboundedReceiver<Event>,
     readers: JoinSet<()>,
     errors: Errors,
 }
@@ -61,7 +59,7 @@ impl Process {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()?;
-        let (sender, events) = mpsc::channel(EVENTS);
+        let (sender, events) = mpsc::unbounded_channel();
         let errors = Errors::default();
         let mut readers = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
@@ -127,7 +125,7 @@ impl Drop for Process {
     }
 }
 
-async fn forward(stream: impl AsyncRead + Unpin, events: mpsc::Sender<Event>, errors: Errors) {
+async fn forward(stream: impl AsyncRead + Unpin, events: mpsc::UnboundedSender<Event>, errors: Errors) {
     let mut lines = BufReader::new(stream).split(b'\n');
     let mut reader = LogReader::default();
     while let Ok(Some(mut line)) = lines.next_segment().await {
@@ -138,8 +136,8 @@ async fn forward(stream: impl AsyncRead + Unpin, events: mpsc::Sender<Event>, er
             keep(&errors, line.text);
         }
         if let Some(event) = line.event {
-            // Full means that there is something to look at already; init failures come one at a time.
-            let _ = events.try_send(event);
+            // No one listens any more when varnishd is being ended.
+            let _ = events.send(event);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::env;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,9 +13,10 @@ use tokio::process::Command;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::bundle::hex;
+use crate::bundle::{ListenSocket, hex};
 
-use super::args::{Compiler, Version};
+use super::super::options::Options;
+use super::args::{Compiler, Launch, Version};
 
 /// Bytes of randomness in the secret.
 const SECRET_BYTES: usize = 32;
@@ -95,11 +97,34 @@ impl Setup {
         Ok(setup)
     }
 
+    /// All that varnishd's command line depends on.
+    #[must_use]
+    pub fn launch<'a>(
+        &'a self,
+        options: &'a Options,
+        listen: &'a [ListenSocket],
+        master: SocketAddr,
+    ) -> Launch<'a> {
+        Launch {
+            version: self.version,
+            compiler: self.compiler,
+            workdir: &self.workdir,
+            secret: &self.secret_file,
+            master,
+            bind: options.bind,
+            port_offset: options.port_offset,
+            storage: &options.storage,
+            listen,
+            is_root: self.is_root,
+            user: &options.varnishd_args,
+        }
+    }
+
     fn tell(&self) {
         match self.version {
             Some(version) => info!(varnish = %version, compiler = ?self.compiler, "found varnishd"),
             None => {
-                warn!(compiler = ?self.compiler, "varnishd does not tell its release; taking it for a new one")
+                warn!(compiler = ?self.compiler, "varnishd does not tell its release; taking it for a new one");
             }
         }
         match self.compiler {

@@ -65,18 +65,22 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// All input resources. Objects are shared, so a snapshot is cheap to clone.
+/// All objects of a kind. Both the map and its objects are shared, so that what did not change can be told by its
+/// address.
+pub type Objects<T> = Arc<BTreeMap<ObjectKey, Arc<T>>>;
+
+/// All input resources. It is cheap to clone.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "each field holds the kind of its name")]
 pub struct Snapshot {
-    pub gateway_classes: BTreeMap<ObjectKey, Arc<GatewayClass>>,
-    pub gateways: BTreeMap<ObjectKey, Arc<Gateway>>,
-    pub listener_sets: BTreeMap<ObjectKey, Arc<ListenerSet>>,
-    pub http_routes: BTreeMap<ObjectKey, Arc<HttpRoute>>,
-    pub reference_grants: BTreeMap<ObjectKey, Arc<ReferenceGrant>>,
-    pub services: BTreeMap<ObjectKey, Arc<Service>>,
-    pub endpoint_slices: BTreeMap<ObjectKey, Arc<EndpointSlice>>,
-    pub namespaces: BTreeMap<ObjectKey, Arc<Namespace>>,
+    pub gateway_classes: Objects<GatewayClass>,
+    pub gateways: Objects<Gateway>,
+    pub listener_sets: Objects<ListenerSet>,
+    pub http_routes: Objects<HttpRoute>,
+    pub reference_grants: Objects<ReferenceGrant>,
+    pub services: Objects<Service>,
+    pub endpoint_slices: Objects<EndpointSlice>,
+    pub namespaces: Objects<Namespace>,
 }
 
 impl Snapshot {
@@ -84,14 +88,14 @@ impl Snapshot {
     pub fn insert(&mut self, object: Object) {
         let key = object.id().key;
         match object {
-            Object::GatewayClass(it) => drop(self.gateway_classes.insert(key, it)),
-            Object::Gateway(it) => drop(self.gateways.insert(key, it)),
-            Object::ListenerSet(it) => drop(self.listener_sets.insert(key, it)),
-            Object::HttpRoute(it) => drop(self.http_routes.insert(key, it)),
-            Object::ReferenceGrant(it) => drop(self.reference_grants.insert(key, it)),
-            Object::Service(it) => drop(self.services.insert(key, it)),
-            Object::EndpointSlice(it) => drop(self.endpoint_slices.insert(key, it)),
-            Object::Namespace(it) => drop(self.namespaces.insert(key, it)),
+            Object::GatewayClass(it) => drop(Arc::make_mut(&mut self.gateway_classes).insert(key, it)),
+            Object::Gateway(it) => drop(Arc::make_mut(&mut self.gateways).insert(key, it)),
+            Object::ListenerSet(it) => drop(Arc::make_mut(&mut self.listener_sets).insert(key, it)),
+            Object::HttpRoute(it) => drop(Arc::make_mut(&mut self.http_routes).insert(key, it)),
+            Object::ReferenceGrant(it) => drop(Arc::make_mut(&mut self.reference_grants).insert(key, it)),
+            Object::Service(it) => drop(Arc::make_mut(&mut self.services).insert(key, it)),
+            Object::EndpointSlice(it) => drop(Arc::make_mut(&mut self.endpoint_slices).insert(key, it)),
+            Object::Namespace(it) => drop(Arc::make_mut(&mut self.namespaces).insert(key, it)),
         }
     }
 
@@ -99,14 +103,14 @@ impl Snapshot {
     pub fn remove(&mut self, id: &ObjectId) {
         let key = &id.key;
         match id.kind {
-            Kind::GatewayClass => drop(self.gateway_classes.remove(key)),
-            Kind::Gateway => drop(self.gateways.remove(key)),
-            Kind::ListenerSet => drop(self.listener_sets.remove(key)),
-            Kind::HttpRoute => drop(self.http_routes.remove(key)),
-            Kind::ReferenceGrant => drop(self.reference_grants.remove(key)),
-            Kind::Service => drop(self.services.remove(key)),
-            Kind::EndpointSlice => drop(self.endpoint_slices.remove(key)),
-            Kind::Namespace => drop(self.namespaces.remove(key)),
+            Kind::GatewayClass => drop(Arc::make_mut(&mut self.gateway_classes).remove(key)),
+            Kind::Gateway => drop(Arc::make_mut(&mut self.gateways).remove(key)),
+            Kind::ListenerSet => drop(Arc::make_mut(&mut self.listener_sets).remove(key)),
+            Kind::HttpRoute => drop(Arc::make_mut(&mut self.http_routes).remove(key)),
+            Kind::ReferenceGrant => drop(Arc::make_mut(&mut self.reference_grants).remove(key)),
+            Kind::Service => drop(Arc::make_mut(&mut self.services).remove(key)),
+            Kind::EndpointSlice => drop(Arc::make_mut(&mut self.endpoint_slices).remove(key)),
+            Kind::Namespace => drop(Arc::make_mut(&mut self.namespaces).remove(key)),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! backendRefs to Services and their ready endpoints.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,22 +19,27 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// What a backendRef means.
 pub(super) type Resolved = Result<(ServicePort, Arc<Service>), RefProblem>;
 
-/// Everything that backendRefs can resolve to, indexed once a translation.
+/// Everything that backendRefs can resolve to. EndpointSlices are indexed when the first Service is looked up.
 pub(super) struct Backends<'a> {
     snapshot: &'a Snapshot,
-    slices: BTreeMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>,
+    slices: OnceCell<BTreeMap<ObjectKey, Vec<&'a EndpointSlice>>>,
 }
 
 impl<'a> Backends<'a> {
     pub(super) fn new(snapshot: &'a Snapshot) -> Self {
-        let mut slices: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (key, slice) in &snapshot.endpoint_slices {
-            if let Some(service) = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME))
-            {
-                slices.entry((key.namespace.as_str(), service.as_str())).or_default().push(slice.as_ref());
+        Self { snapshot, slices: OnceCell::new() }
+    }
+
+    fn slices(&self) -> &BTreeMap<ObjectKey, Vec<&'a EndpointSlice>> {
+        self.slices.get_or_init(|| {
+            let mut slices: BTreeMap<_, Vec<_>> = BTreeMap::new();
+            for (key, slice) in self.snapshot.endpoint_slices.iter() {
+                if let Some(service) = service_of(key, slice) {
+                    slices.entry(service).or_default().push(slice.as_ref());
+                }
             }
-        }
-        Self { snapshot, slices }
+            slices
+        })
     }
 
     /// The Service port that a reference in a route of `namespace` means.
@@ -45,7 +51,7 @@ impl<'a> Backends<'a> {
                 format!("backendRef {}: kind {kind} of group {group:?} cannot be a backend", it.name);
             return Err(RefProblem::InvalidKind(message));
         }
-        let service = ObjectKey::new(it.namespace.as_deref().unwrap_or(namespace), it.name.as_str());
+        let service = named(namespace, it);
         if service.namespace != namespace && !self.is_granted(namespace, &service) {
             let message = format!(
                 "no ReferenceGrant in {} lets HTTPRoutes of {namespace} use Service {service}",
@@ -77,7 +83,7 @@ impl<'a> Backends<'a> {
     }
 
     fn endpoints(&self, service: &ObjectKey, port_name: &str) -> BTreeSet<SocketAddr> {
-        let slices = self.slices.get(&(service.namespace.as_str(), service.name.as_str()));
+        let slices = self.slices().get(service);
         slices.into_iter().flatten().flat_map(|slice| ready(slice, port_name)).collect()
     }
 
@@ -86,6 +92,17 @@ impl<'a> Backends<'a> {
             self.snapshot.reference_grants.iter().filter(|(key, _)| key.namespace == service.namespace);
         grants.into_iter().any(|(_, grant)| grants_service(grant, namespace, &service.name))
     }
+}
+
+/// The Service that a slice belongs to.
+pub(super) fn service_of(key: &ObjectKey, slice: &EndpointSlice) -> Option<ObjectKey> {
+    let name = slice.metadata.labels.as_ref()?.get(SERVICE_NAME)?;
+    Some(ObjectKey::new(key.namespace.as_str(), name.as_str()))
+}
+
+/// The object that a reference in a route of `namespace` names, if it is a Service.
+pub(super) fn named(namespace: &str, it: &BackendRef) -> ObjectKey {
+    ObjectKey::new(it.namespace.as_deref().unwrap_or(namespace), it.name.as_str())
 }
 
 fn grants_service(grant: &ReferenceGrant, namespace: &str, service: &str) -> bool {

@@ -6,6 +6,7 @@
 
 mod attachment;
 mod backends;
+mod dirty;
 mod filters;
 mod listeners;
 mod matches;
@@ -19,10 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use attachment::{Attachment, attach};
-use backends::Backends;
 use filters::RuleProblem;
 use listeners::Parent;
-use reader::{KnownRoutes, Reader};
+use reader::{Known, Reader};
 pub use report::Report;
 use report::{ParentReport, RouteAccepted, RouteReport};
 pub use rules::MAX_RETRIES;
@@ -70,16 +70,15 @@ pub fn translate(snapshot: &Snapshot, settings: &Settings) -> Translation {
 /// the same, is not read again.
 #[derive(Debug, Default)]
 pub struct Translator {
-    routes: KnownRoutes,
+    known: Known,
 }
 
 impl Translator {
     /// As [`translate`]: the result is the same whatever was translated before.
     pub fn translate(&mut self, snapshot: &Snapshot, settings: &Settings) -> Translation {
-        let known = std::mem::take(&mut self.routes);
-        let mut reader = Reader::new(Backends::new(snapshot), settings, known);
+        let mut reader = Reader::new(snapshot, settings, std::mem::take(&mut self.known));
         let translation = translate_with(&mut reader, snapshot, settings);
-        self.routes = reader.finish();
+        self.known = reader.finish();
         translation
     }
 }
@@ -89,7 +88,7 @@ fn translate_with(reader: &mut Reader, snapshot: &Snapshot, settings: &Settings)
     let parents = listeners::parents(snapshot, settings, &mut report);
     let mut collector = Collector::new(&parents);
     let mut counts = Counts::default();
-    for (key, route) in &snapshot.http_routes {
+    for (key, route) in snapshot.http_routes.iter() {
         let attached = Attached::new(key, route, &parents, snapshot);
         if attached.by_reference.is_empty() {
             continue;

@@ -1,58 +1,74 @@
 //! Reads routes, and remembers what it read last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Settings;
-use super::backends::{Backends, Resolved};
+use super::backends::{Backends, named};
+use super::dirty::Dirty;
 use super::rules::{Rules, references, rules};
 use crate::model::ObjectKey;
-use crate::snapshot::HttpRoute;
+use crate::snapshot::{HttpRoute, Snapshot};
 
-/// What is known of routes, by the public port of their listeners.
-pub(super) type KnownRoutes = BTreeMap<(ObjectKey, u16), Known>;
+/// What is known from the last translation.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    snapshot: Snapshot,
+    /// Routes by the public port of their listeners.
+    routes: BTreeMap<(ObjectKey, u16), KnownRoute>,
+}
 
 /// A route's rules, and what they were read from.
-#[derive(Clone, Debug)]
-pub(super) struct Known {
+#[derive(Debug)]
+struct KnownRoute {
     route: Arc<HttpRoute>,
-    resolved: Vec<Resolved>,
+    services: BTreeSet<ObjectKey>,
     rules: Arc<Rules>,
 }
 
 /// Reads the routes of one translation.
 pub(super) struct Reader<'a> {
+    snapshot: &'a Snapshot,
     backends: Backends<'a>,
     settings: &'a Settings,
-    known: KnownRoutes,
-    read: KnownRoutes,
+    dirty: Dirty,
+    known: BTreeMap<(ObjectKey, u16), KnownRoute>,
+    read: BTreeMap<(ObjectKey, u16), KnownRoute>,
 }
 
 impl<'a> Reader<'a> {
-    /// A reader that need not read again what is known.
-    pub(super) fn new(backends: Backends<'a>, settings: &'a Settings, known: KnownRoutes) -> Self {
-        Self { backends, settings, known, read: KnownRoutes::new() }
+    /// A reader that need not read again what is known and means the same.
+    pub(super) fn new(snapshot: &'a Snapshot, settings: &'a Settings, known: Known) -> Self {
+        let dirty = Dirty::between(&known.snapshot, snapshot);
+        let backends = Backends::new(snapshot);
+        Self { snapshot, backends, settings, dirty, known: known.routes, read: BTreeMap::new() }
     }
 
     /// A route's rules for listeners on a port.
     pub(super) fn rules(&mut self, key: &ObjectKey, route: &Arc<HttpRoute>, port: u16) -> Arc<Rules> {
         let public_port = port.saturating_add(self.settings.port_offset);
-        let references = route.spec.rules.iter().flat_map(references);
-        let resolved: Vec<_> = references.map(|it| self.backends.resolve(&key.namespace, it)).collect();
         let place = (key.clone(), public_port);
-        let same = |it: &Known| Arc::ptr_eq(&it.route, route) && it.resolved == resolved;
-        let known = self.known.remove(&place).filter(same).unwrap_or_else(|| Known {
-            route: route.clone(),
-            rules: Arc::new(rules(key, route, public_port, &resolved)),
-            resolved,
-        });
+        let same = |it: &KnownRoute| Arc::ptr_eq(&it.route, route) && self.dirty.spares(&it.services);
+        let known = self.known.remove(&place).filter(same);
+        let known = known.unwrap_or_else(|| self.read(key, route, public_port));
         let rules = known.rules.clone();
         self.read.insert(place, known);
         rules
     }
 
+    fn read(&self, key: &ObjectKey, route: &Arc<HttpRoute>, public_port: u16) -> KnownRoute {
+        let references: Vec<_> = route.spec.rules.iter().flat_map(references).collect();
+        let resolved: Vec<_> =
+            references.iter().map(|it| self.backends.resolve(&key.namespace, it)).collect();
+        KnownRoute {
+            route: route.clone(),
+            services: references.into_iter().map(|it| named(&key.namespace, it)).collect(),
+            rules: Arc::new(rules(key, route, public_port, &resolved)),
+        }
+    }
+
     /// All that is known now.
-    pub(super) fn finish(self) -> KnownRoutes {
-        self.read
+    pub(super) fn finish(self) -> Known {
+        Known { snapshot: self.snapshot.clone(), routes: self.read }
     }
 }

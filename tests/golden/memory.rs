@@ -84,13 +84,17 @@ fn some_route(snapshot: &Snapshot, index: Index) -> Option<ObjectKey> {
 }
 
 fn touch(snapshot: &mut Snapshot, index: Index) {
-    if let Some(route) = some_route(snapshot, index).and_then(|key| snapshot.http_routes.get_mut(&key)) {
+    if let Some(route) =
+        some_route(snapshot, index).and_then(|key| Arc::make_mut(&mut snapshot.http_routes).get_mut(&key))
+    {
         *route = Arc::new(route.as_ref().clone());
     }
 }
 
 fn move_route(snapshot: &mut Snapshot, index: Index, host: u8) {
-    if let Some(route) = some_route(snapshot, index).and_then(|key| snapshot.http_routes.get_mut(&key)) {
+    if let Some(route) =
+        some_route(snapshot, index).and_then(|key| Arc::make_mut(&mut snapshot.http_routes).get_mut(&key))
+    {
         Arc::make_mut(route).spec.hostnames = vec![format!("h{host}.test")];
     }
 }

@@ -20,9 +20,9 @@ fn a_bundle_is_loaded_and_served() {
     assert_eq!(status["state"], "serving");
     assert_eq!(status["listen"][0], place.address().to_string());
     reloader.wait_for("the count of starts", || (reloader.status()["child_starts"] == 1).then_some(()));
-    let states: Vec<&str> =
-        status["vcls"].as_array().unwrap().iter().filter_map(|vcl| vcl["state"].as_str()).collect();
-    assert_eq!(states, ["labelled", "active"], "{status:#}");
+    let vcls = status["vcls"].as_array().unwrap();
+    let found: Vec<&str> = vcls.iter().filter_map(|vcl| vcl["state"].as_str()).collect();
+    assert_eq!(found, ["labelled", "active"], "{status:#}");
 }
 
 #[test]

@@ -86,7 +86,11 @@ impl Serving<'_> {
             return Ok(false);
         }
         match self.request("start", COMMAND_LIMIT).await {
-            Ok(_) => self.started(),
+            Ok(_) => {
+                self.started();
+                // The line is on its way; who sees the bundle in force is to see the start counted.
+                let _ = timeout(EXPLANATION, self.next_start()).await;
+            }
             Err(error) => match error.refusal().map(str::to_owned) {
                 Some(refusal) if refusal.contains("running") => self.started(),
                 Some(refusal) => return Ok(self.explain_failed_start(&refusal).await),
@@ -119,6 +123,11 @@ impl Serving<'_> {
         self.child.retry_at = Some(Instant::now() + wait);
         error!(problem = refusal.trim(), retry_in_s = wait.as_secs(), "varnishd's child cannot be started");
         false
+    }
+
+    async fn next_start(&mut self) {
+        while self.process.event().await != Event::ChildStarted {}
+        self.count_start();
     }
 
     async fn next_init_failure(&mut self) -> (String, String) {

@@ -55,11 +55,6 @@ impl Link {
         self.listener.local_addr()
     }
 
-    /// Forgets the connection: another varnishd is about to make a new one.
-    pub fn reset(&mut self) {
-        self.cli = None;
-    }
-
     /// Sends a command, once varnishd is connected, and returns the answer.
     ///
     /// # Errors
@@ -89,5 +84,48 @@ impl Link {
                 Err(error) => debug!(%peer, %error, "a connection to our CLI socket is of no use"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+    use super::*;
+
+    fn frame(status: u16, body: &str) -> Vec<u8> {
+        format!("{status:<3} {:<8}\n{body}\n", body.len()).into_bytes()
+    }
+
+    /// Connects as varnishd does, takes any answer to its challenge, answers `replies` and hangs up.
+    async fn dial(address: SocketAddr, replies: &[&str]) {
+        let mut stream = BufReader::new(TcpStream::connect(address).await.unwrap());
+        stream.write_all(&frame(107, "abcdefghijklmnopqrstuvwxyzabcdef\n")).await.unwrap();
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        assert!(line.starts_with("auth "), "{line}");
+        stream.write_all(&frame(200, "banner")).await.unwrap();
+        for reply in replies {
+            stream.read_line(&mut line).await.unwrap();
+            stream.write_all(&frame(200, reply)).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broken_connection_is_taken_anew() {
+        let limit = Duration::from_secs(10);
+        let mut link = Link::listen(b"secret").await.unwrap();
+        let address = link.address().unwrap();
+        tokio::spawn(async move {
+            // A stranger first: it does not know how to go on.
+            let mut stranger = TcpStream::connect(address).await.unwrap();
+            stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+            dial(address, &["one"]).await;
+            dial(address, &["two"]).await;
+        });
+        assert_eq!(link.request("ping", limit).await.unwrap(), "one");
+        let broken = link.request("ping", limit).await.unwrap_err();
+        assert!(matches!(broken, LinkError::Cli(CliError::Io(_))), "{broken}");
+        assert_eq!(link.request("ping", limit).await.unwrap(), "two");
     }
 }

@@ -90,3 +90,12 @@ fn connections_are_accepted_for_the_drain_delay() {
     assert!(reloader.wait_exit().success(), "{}", reloader.log());
     assert!(start.elapsed() >= Duration::from_secs(3));
 }
+
+#[test]
+fn without_a_bundle_there_is_nothing_to_wait_for() {
+    let place = Place::new();
+    let mut reloader = place.start();
+    reloader.wait_for("waiting", || (reloader.status()["state"] == "waiting").then_some(()));
+    reloader.signal(Signal::TERM);
+    assert!(reloader.wait_exit().success(), "{}", reloader.log());
+}

@@ -63,6 +63,8 @@ impl LogReader {
             // The reloader asks for the panic and logs its beginning; the rest is for those who look closer.
             self.level = Level::DEBUG;
         }
+        // It is we who send it, after everything is done.
+        let level = if text == "Manager got SIGTERM" { Level::INFO } else { level };
         if text.ends_with("Pushing vcls failed:") {
             self.complaint = Some(Vec::new());
         }

@@ -209,3 +209,30 @@ fn parameters_of_other_implementations_are_refused() {
         &[],
     );
 }
+
+#[test]
+fn lists_as_the_api_server_prints_them() {
+    check(
+        "list.json",
+        &[
+            "Gateway default/edge: Accepted=True",
+            "Gateway default/edge listener http: 1 routes Accepted=True ResolvedRefs=True",
+            "HTTPRoute default/web at edge: Accepted=True ResolvedRefs=True",
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn fields_without_a_value_are_absent() {
+    check(
+        "empty-fields.yaml",
+        &[
+            "Gateway default/edge: Accepted=True",
+            "Gateway default/edge listener http: 2 routes Accepted=True ResolvedRefs=True",
+            "HTTPRoute default/empty-lists at edge: Accepted=True ResolvedRefs=True",
+            "HTTPRoute default/no-rules at edge: Accepted=True ResolvedRefs=True",
+        ],
+        &[],
+    );
+}

@@ -168,5 +168,19 @@ fn parse<T: DeserializeOwned>(kind: Kind, mut value: Value) -> Result<Arc<T>, Pa
     if let Some(object) = value.as_object_mut() {
         object.remove("status");
     }
+    drop_nulls(&mut value);
     serde_json::from_value(value).map(Arc::new).map_err(|error| form(error.to_string()))
+}
+
+/// A field without a value (`rules:` and nothing after it) is an absent field, as for the API server, which then
+/// fills in the field's default.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
 }

@@ -236,3 +236,29 @@ fn fields_without_a_value_are_absent() {
         &[],
     );
 }
+
+#[test]
+fn protocols_that_are_not_served_stand_beside_http() {
+    check(
+        "listeners.yaml",
+        &[
+            "Gateway default/mixed: Accepted=True/ListenersNotValid",
+            "Gateway default/mixed listener http: 1 routes Accepted=True ResolvedRefs=True",
+            "Gateway default/mixed listener tcp: 0 routes Accepted=False/ProtocolConflict Conflicted=True/ProtocolConflict ResolvedRefs=True Programmed=False/ProtocolConflict",
+            "Gateway default/mixed listener udp: 0 routes Accepted=False/UnsupportedProtocol ResolvedRefs=True Programmed=False/Invalid",
+            "Gateway default/mixed listener own: 0 routes Accepted=False/UnsupportedProtocol ResolvedRefs=True Programmed=False/Invalid",
+            "Gateway default/mixed listener database: 0 routes Accepted=False/UnsupportedProtocol ResolvedRefs=True Programmed=False/Invalid",
+            "Gateway default/mixed listener grpc: 0 routes Accepted=True ResolvedRefs=False/InvalidRouteKinds Programmed=False/Invalid",
+            "Gateway default/mixed listener both: 1 routes Accepted=True ResolvedRefs=False/InvalidRouteKinds",
+            "ListenerSet default/more: Accepted=True/ListenersNotValid",
+            "ListenerSet default/more listener taken: 0 routes Accepted=False/HostnameConflict Conflicted=True/HostnameConflict ResolvedRefs=True Programmed=False/HostnameConflict",
+            "ListenerSet default/more listener tcp: 0 routes Accepted=False/ProtocolConflict Conflicted=True/ProtocolConflict ResolvedRefs=True Programmed=False/ProtocolConflict",
+            "ListenerSet default/more listener http: 1 routes Accepted=True ResolvedRefs=True",
+            "HTTPRoute default/web at mixed: Accepted=True ResolvedRefs=True",
+            "HTTPRoute default/web at mixed/tcp: Accepted=False/NotAllowedByListeners ResolvedRefs=True",
+            "HTTPRoute default/web at mixed/grpc: Accepted=False/NotAllowedByListeners ResolvedRefs=True",
+            "HTTPRoute default/web at more/http: Accepted=True ResolvedRefs=True",
+        ],
+        &[],
+    );
+}

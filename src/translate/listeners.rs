@@ -205,10 +205,14 @@ fn transport(protocol: &str) -> Option<&'static str> {
     match protocol {
         "HTTP" => Some("HTTP"),
         "HTTPS" | "TLS" => Some("TLS"),
-        "TCP" => Some("TCP"),
+        "TCP" => Some(TCP),
         _ => None,
     }
 }
+
+/// TCP listeners are never served, so they are in nobody's way: where one shares a port with others, only the
+/// TCP listener is refused (Gateway API, `GatewaySpec.listeners`: "If an implementation does not support TCP").
+const TCP: &str = "TCP";
 
 /// Finds listeners that cannot be told apart (Gateway API, `GatewaySpec.listeners`, "Distinct Listeners"): among
 /// those of one object all lose, else the one of lower precedence.
@@ -222,7 +226,7 @@ fn find_conflicts(parents: &mut [Parent]) {
             let conflict = within.or_else(|| conflict_with_earlier(listener, transport, &transports, &taken));
             if let Some(conflict) = conflict {
                 listener.report.problem = Some(conflict);
-            } else if parent.served {
+            } else if parent.served && transport != TCP {
                 transports.insert(listener.port, transport);
                 taken.insert((listener.port, listener.hostname.clone()));
             }
@@ -234,7 +238,9 @@ fn conflicts_within(listeners: &[Listener]) -> Vec<Option<ListenerProblem>> {
     let conflict = |it: &Listener| {
         let transport_of = transport(&it.protocol)?;
         let others = listeners.iter().filter(|other| other.id.name != it.id.name && other.port == it.port);
-        let others: Vec<_> = others.filter(|other| transport(&other.protocol).is_some()).collect();
+        let in_the_way =
+            |other: &&Listener| transport(&other.protocol).is_some_and(|it| it == transport_of || it != TCP);
+        let others: Vec<_> = others.filter(in_the_way).collect();
         if others.iter().any(|other| transport(&other.protocol) != Some(transport_of)) {
             return Some(ListenerProblem::ProtocolConflict(protocol_conflict(it)));
         }

@@ -262,3 +262,19 @@ fn protocols_that_are_not_served_stand_beside_http() {
         &[],
     );
 }
+
+#[test]
+fn listeners_are_told_apart_by_name() {
+    check(
+        "same-name.yaml",
+        &[
+            "Gateway default/edge: Accepted=True",
+            "Gateway default/edge listener http: 1 routes Accepted=True ResolvedRefs=True",
+            "HTTPRoute default/web at edge/http: Accepted=True ResolvedRefs=True",
+        ],
+        &[
+            "2: Gateway default/same-name: spec.listeners[1].name: expected each name once; \"http\" is there already",
+            "21: ListenerSet default/same-name: spec.listeners[2].name: expected each name once; \"http\" is there already",
+        ],
+    );
+}

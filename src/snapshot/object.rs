@@ -1,5 +1,6 @@
 //! One object out of its JSON form.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gateway_api::experimental::gatewayclasses::GatewayClass;
@@ -169,6 +170,7 @@ fn parse<T: DeserializeOwned>(kind: Kind, mut value: Value) -> Result<Arc<T>, Pa
         object.remove("status");
     }
     drop_nulls(&mut value);
+    check_listener_names(&value).map_err(form)?;
     serde_json::from_value(value).map(Arc::new).map_err(|error| form(error.to_string()))
 }
 
@@ -183,4 +185,20 @@ fn drop_nulls(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(drop_nulls),
         _ => {}
     }
+}
+
+/// Listeners are told apart by name (they are a map by name in the API's schema): with a name twice, routes and
+/// statuses could not say which they mean.
+fn check_listener_names(value: &Value) -> Result<(), String> {
+    let listeners = value.pointer("/spec/listeners").and_then(Value::as_array);
+    let names = listeners.into_iter().flatten().map(|it| it.get("name").and_then(Value::as_str));
+    let mut seen = BTreeSet::new();
+    for (index, name) in names.enumerate() {
+        if let Some(name) = name.filter(|name| !seen.insert(*name)) {
+            return Err(format!(
+                "spec.listeners[{index}].name: expected each name once; {name:?} is there already"
+            ));
+        }
+    }
+    Ok(())
 }

@@ -278,3 +278,23 @@ fn listeners_are_told_apart_by_name() {
         ],
     );
 }
+
+#[test]
+fn what_the_api_server_would_refuse_is_refused_here() {
+    check(
+        "rules.yaml",
+        &[
+            "Gateway default/edge: Accepted=True",
+            "Gateway default/edge listener http: 2 routes Accepted=True ResolvedRefs=True",
+            "HTTPRoute apps/other-namespace at edge: Accepted=False/NotAllowedByListeners ResolvedRefs=False/BackendNotFound",
+            "HTTPRoute default/h2c at edge: Accepted=True ResolvedRefs=False/UnsupportedProtocol",
+            "HTTPRoute default/no-port at edge: Accepted=True ResolvedRefs=False/BackendNotFound",
+            "HTTPRoute default/other-host at edge: Accepted=False/NoMatchingListenerHostname ResolvedRefs=True",
+            "HTTPRoute default/redirect-with-backend at edge: Accepted=False/IncompatibleFilters ResolvedRefs=True",
+            "HTTPRoute default/same-filter-twice at edge: Accepted=False/IncompatibleFilters ResolvedRefs=True",
+            "HTTPRoute default/two-ways-to-rewrite at edge: Accepted=False/UnsupportedValue ResolvedRefs=True",
+            "HTTPRoute default/unknown-match at edge: Accepted=False/UnsupportedValue ResolvedRefs=True",
+        ],
+        &[],
+    );
+}

@@ -1,5 +1,6 @@
 //! One object out of its JSON form.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gateway_api::experimental::gatewayclasses::GatewayClass;
@@ -168,5 +169,36 @@ fn parse<T: DeserializeOwned>(kind: Kind, mut value: Value) -> Result<Arc<T>, Pa
     if let Some(object) = value.as_object_mut() {
         object.remove("status");
     }
+    drop_nulls(&mut value);
+    check_listener_names(&value).map_err(form)?;
     serde_json::from_value(value).map(Arc::new).map_err(|error| form(error.to_string()))
+}
+
+/// A field without a value (`rules:` and nothing after it) is an absent field, as for the API server, which then
+/// fills in the field's default.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+/// Listeners are told apart by name (they are a map by name in the API's schema): with a name twice, routes and
+/// statuses could not say which they mean.
+fn check_listener_names(value: &Value) -> Result<(), String> {
+    let listeners = value.pointer("/spec/listeners").and_then(Value::as_array);
+    let names = listeners.into_iter().flatten().map(|it| it.get("name").and_then(Value::as_str));
+    let mut seen = BTreeSet::new();
+    for (index, name) in names.enumerate() {
+        if let Some(name) = name.filter(|name| !seen.insert(*name)) {
+            return Err(format!(
+                "spec.listeners[{index}].name: expected each name once; {name:?} is there already"
+            ));
+        }
+    }
+    Ok(())
 }

@@ -61,6 +61,11 @@ pub(super) fn programmed(served: &Programmed) -> Said {
     }
 }
 
+/// `Programmed`, of what is accepted and yet not served, as another Gateway has its place.
+pub(super) fn shadowed(reason: &'static str, message: &str) -> Said {
+    say("Programmed", FALSE, reason, message)
+}
+
 /// `Programmed`, of what is not accepted.
 pub(super) fn not_programmed(accepted: &Said) -> Said {
     let reason = match accepted.reason {

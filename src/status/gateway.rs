@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::Context;
 use super::conditions::{
     Valid, class_accepted, conflicted, gateway_accepted, listener_accepted, listener_refs,
-    listener_set_accepted, not_programmed, owner_not_accepted, programmed,
+    listener_set_accepted, not_programmed, owner_not_accepted, programmed, shadowed,
 };
 use crate::snapshot::GATEWAY_GROUP;
 use crate::translate::report::{ClassReport, GatewayReport, ListenerReport, ListenerSetReport};
@@ -23,7 +23,11 @@ pub(super) fn class(it: &ClassReport, context: &Context) -> Vec<Condition> {
 pub(super) fn gateway(it: &GatewayReport, context: &Context) -> GatewayStatus {
     let accepted = gateway_accepted(it.problem.as_ref(), valid(&it.listeners));
     let is_accepted = accepted.status == "True";
-    let programmed = if is_accepted { programmed(&context.programmed) } else { not_programmed(&accepted) };
+    let programmed = match all_shadowed(&it.listeners) {
+        _ if !is_accepted => not_programmed(&accepted),
+        Some(message) => shadowed("AddressNotUsable", message),
+        None => programmed(&context.programmed),
+    };
     let listeners = it.listeners.iter().map(|listener| GatewayStatusListeners {
         attached_routes: listener.attached_routes,
         conditions: listener_conditions(listener, it.generation, it.problem.is_none(), context),
@@ -39,6 +43,13 @@ pub(super) fn gateway(it: &GatewayReport, context: &Context) -> GatewayStatus {
         ]),
         listeners: Some(listeners.collect()),
     }
+}
+
+/// Why none of the valid listeners is served.
+fn all_shadowed(listeners: &[ListenerReport]) -> Option<&String> {
+    let mut valid = listeners.iter().filter(|it| it.is_valid());
+    let first = valid.next()?.shadowed.as_ref()?;
+    valid.all(|it| it.shadowed.is_some()).then_some(first)
 }
 
 fn address(value: &str) -> GatewayStatusAddresses {
@@ -96,6 +107,8 @@ fn listener_conditions(
         owner_not_accepted()
     } else if it.supported_kinds.is_empty() {
         not_programmed(&refs)
+    } else if let Some(message) = &it.shadowed {
+        shadowed("Invalid", message)
     } else {
         programmed(&context.programmed)
     };

@@ -220,7 +220,12 @@ fn path_rewrite(
     kind: &impl std::fmt::Debug,
     site: &Site,
 ) -> Result<PathRewrite, RuleProblem> {
-    if format!("{kind:?}") == "ReplaceFullPath" {
+    let is_full = format!("{kind:?}") == "ReplaceFullPath";
+    if let (true, _, Some(_)) | (false, Some(_), _) = (is_full, full, prefix) {
+        let message = format!("path of type {kind:?} has the field of the other type too");
+        return Err(RuleProblem::Unsupported(message));
+    }
+    if is_full {
         let path = full.ok_or_else(|| RuleProblem::Unsupported("path.replaceFullPath is missing".into()))?;
         return Ok(PathRewrite::Full(absolute(path)?));
     }

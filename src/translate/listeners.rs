@@ -1,6 +1,6 @@
 //! Gateways and ListenerSets to listeners: which are ours, valid, and not in conflict.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use gateway_api::experimental::gateways::{
     Gateway, GatewayAllowedListeners, GatewayAllowedListenersNamespacesFrom, GatewayListeners,
@@ -9,6 +9,7 @@ use gateway_api::experimental::gateways::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Settings;
+use super::conflicts;
 use super::namespaces::Allowed;
 use super::report::{
     ClassReport, GatewayProblem, GatewayReport, ListenerProblem, ListenerReport, ListenerSetProblem,
@@ -28,13 +29,15 @@ pub(super) struct Listener {
     pub hostname: HostPattern,
     pub namespaces: Allowed,
     pub report: ListenerReport,
-    protocol: String,
+    pub protocol: String,
 }
 
 /// A Gateway or ListenerSet that routes can name as a parent.
 pub(super) struct Parent {
     pub kind: &'static str,
     pub key: ObjectKey,
+    /// The Gateway that it is or adds to.
+    pub gateway: ObjectKey,
     pub listeners: Vec<Listener>,
     /// False where nothing of it is served.
     pub served: bool,
@@ -50,15 +53,16 @@ pub(super) fn parents(snapshot: &Snapshot, settings: &Settings, report: &mut Rep
         let Some(class) = report.classes.get(&class) else { continue };
         let problem = gateway_problem(gateway, class);
         let served = problem.is_none();
-        parents.push(parent("Gateway", key, &gateway.spec.listeners, served));
+        parents.push(parent("Gateway", key, key, &gateway.spec.listeners, served));
         let sets = listener_sets(key, gateway, snapshot, served, report);
         parents.extend(sets);
         let it =
             GatewayReport { generation: gateway.metadata.generation, problem, ..GatewayReport::default() };
         report.gateways.insert(key.clone(), it);
     }
-    find_conflicts(&mut parents);
+    conflicts::find(&mut parents);
     check_ports(&mut parents, settings.port_offset);
+    conflicts::share_address(&mut parents);
     parents
 }
 
@@ -119,7 +123,7 @@ fn listener_sets(
         };
         // A set that is not allowed has no listeners for routes to be attached to.
         let listeners = if allows { set.spec.listeners.as_slice() } else { &[] };
-        parents.push(parent("ListenerSet", key, listeners, problem.is_none()));
+        parents.push(parent("ListenerSet", key, gateway_key, listeners, problem.is_none()));
         let generation = set.metadata.generation;
         let it =
             ListenerSetReport { generation, gateway: gateway_key.clone(), problem, listeners: Vec::new() };
@@ -148,9 +152,15 @@ fn allowed_listeners(it: Option<&GatewayAllowedListeners>) -> Allowed {
     }
 }
 
-fn parent(kind: &'static str, key: &ObjectKey, listeners: &[GatewayListeners], served: bool) -> Parent {
+fn parent(
+    kind: &'static str,
+    key: &ObjectKey,
+    gateway: &ObjectKey,
+    listeners: &[GatewayListeners],
+    served: bool,
+) -> Parent {
     let listeners = listeners.iter().map(|it| listener(kind, key, it)).collect();
-    Parent { kind, key: key.clone(), listeners, served }
+    Parent { kind, key: key.clone(), gateway: gateway.clone(), listeners, served }
 }
 
 fn listener(kind: &'static str, parent: &ObjectKey, it: &GatewayListeners) -> Listener {
@@ -200,80 +210,6 @@ fn allowed_routes(it: Option<&GatewayListenersAllowedRoutes>) -> Allowed {
     }
 }
 
-/// Protocols that can share a port. Protocols of nobody's are in no conflict.
-fn transport(protocol: &str) -> Option<&'static str> {
-    match protocol {
-        "HTTP" => Some("HTTP"),
-        "HTTPS" | "TLS" => Some("TLS"),
-        "TCP" => Some("TCP"),
-        _ => None,
-    }
-}
-
-/// Finds listeners that cannot be told apart (Gateway API, `GatewaySpec.listeners`, "Distinct Listeners"): among
-/// those of one object all lose, else the one of lower precedence. What they fight for is nobody's.
-fn find_conflicts(parents: &mut [Parent]) {
-    let mut transports: BTreeMap<i32, BTreeSet<&'static str>> = BTreeMap::new();
-    let mut taken: BTreeSet<(i32, HostPattern)> = BTreeSet::new();
-    for parent in parents {
-        let within = conflicts_within(&parent.listeners);
-        let mut claims = Vec::new();
-        for (listener, within) in parent.listeners.iter_mut().zip(within) {
-            let Some(transport) = listener.transport() else { continue };
-            let earlier = conflict_with_earlier(listener, transport, &transports, &taken);
-            let claimed = earlier.is_none() && parent.served;
-            if let Some(conflict) = within.or(earlier) {
-                listener.report.problem = Some(conflict);
-            }
-            if claimed {
-                claims.push((listener.port, transport, listener.hostname.clone()));
-            }
-        }
-        for (port, transport, hostname) in claims {
-            transports.entry(port).or_default().insert(transport);
-            taken.insert((port, hostname));
-        }
-    }
-}
-
-fn conflicts_within(listeners: &[Listener]) -> Vec<Option<ListenerProblem>> {
-    let conflict = |it: &Listener| {
-        let transport = it.transport()?;
-        let others = listeners.iter().filter(|other| !std::ptr::eq(*other, it) && other.port == it.port);
-        let others: Vec<_> = others.filter(|other| other.transport().is_some()).collect();
-        if others.iter().any(|other| other.transport() != Some(transport)) {
-            return Some(ListenerProblem::ProtocolConflict(protocol_conflict(it)));
-        }
-        let same = others.iter().any(|other| other.hostname == it.hostname);
-        same.then(|| ListenerProblem::HostnameConflict(hostname_conflict(it)))
-    };
-    listeners.iter().map(conflict).collect()
-}
-
-fn conflict_with_earlier(
-    it: &Listener,
-    transport: &'static str,
-    transports: &BTreeMap<i32, BTreeSet<&'static str>>,
-    taken: &BTreeSet<(i32, HostPattern)>,
-) -> Option<ListenerProblem> {
-    if transports.get(&it.port).is_some_and(|earlier| earlier.iter().any(|it| *it != transport)) {
-        return Some(ListenerProblem::ProtocolConflict(protocol_conflict(it)));
-    }
-    let same = taken.contains(&(it.port, it.hostname.clone()));
-    same.then(|| ListenerProblem::HostnameConflict(hostname_conflict(it)))
-}
-
-fn protocol_conflict(it: &Listener) -> String {
-    format!(
-        "another listener on port {} has a protocol that cannot share the port with {}",
-        it.port, it.protocol
-    )
-}
-
-fn hostname_conflict(it: &Listener) -> String {
-    format!("another listener has port {} and host {} too", it.port, it.hostname)
-}
-
 fn check_ports(parents: &mut [Parent], offset: u16) {
     for listener in parents.iter_mut().flat_map(|parent| parent.listeners.iter_mut()) {
         let port = u16::try_from(listener.port).ok().filter(|port| *port > 0);
@@ -285,14 +221,8 @@ fn check_ports(parents: &mut [Parent], offset: u16) {
 }
 
 impl Listener {
-    /// What it speaks, as far as it can be in conflict: one without a readable host stands for no host at all.
-    fn transport(&self) -> Option<&'static str> {
-        let unreadable = matches!(self.report.problem, Some(ListenerProblem::Invalid(_)));
-        transport(&self.protocol).filter(|_| !unreadable)
-    }
-
-    /// The port, of a valid listener.
+    /// The port, of a listener that is valid and served.
     pub(super) fn valid_port(&self) -> Option<u16> {
-        u16::try_from(self.port).ok().filter(|_| self.report.is_valid())
+        u16::try_from(self.port).ok().filter(|_| self.report.is_valid() && self.report.shadowed.is_none())
     }
 }

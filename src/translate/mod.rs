@@ -6,6 +6,7 @@
 
 mod attachment;
 mod backends;
+mod conflicts;
 mod dirty;
 mod filters;
 mod listeners;

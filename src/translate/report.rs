@@ -83,6 +83,8 @@ pub struct ListenerReport {
     pub supported_kinds: Vec<&'static str>,
     /// Why it is not served.
     pub problem: Option<ListenerProblem>,
+    /// Why it is not served although it is valid: another Gateway has its place on the address that they share.
+    pub shadowed: Option<String>,
     /// Kinds that it names and that do not exist here.
     pub invalid_kinds: Option<String>,
 }

@@ -16,6 +16,10 @@ sub to_copal_s {
 }
 
 sub port_80 {
+	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
+	if (req.http.Host ~ "[[:upper:]]") {
+		set req.http.Host = std.tolower(req.http.Host);
+	}
 	call to_copal_s;
 	return (synth(404));
 }

@@ -57,6 +57,10 @@ sub host_0 {
 
 # Which host a request is for.
 sub port_80 {
+	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
+	if (req.http.Host ~ "[[:upper:]]") {
+		set req.http.Host = std.tolower(req.http.Host);
+	}
 	call host_0;
 	return (synth(404));
 }

@@ -53,10 +53,18 @@ sub host_1 {
 
 # Which host a request is for.
 sub port_80 {
+	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
+	if (req.http.Host ~ "[[:upper:]]") {
+		set req.http.Host = std.tolower(req.http.Host);
+	}
 	call host_0;
 	return (synth(404));
 }
 sub port_81 {
+	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
+	if (req.http.Host ~ "[[:upper:]]") {
+		set req.http.Host = std.tolower(req.http.Host);
+	}
 	call host_1;
 	return (synth(404));
 }

@@ -22,8 +22,12 @@ sub port_80 {
 		call hosts_80.subroutine(select=UNIQUE);
 		return (synth(404));
 	}
-	# In lower case, without port and trailing dot.
-	var.set("host", regsub(std.tolower(req.http.Host), "\.?(:[0-9]+)?$", ""));
+	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
+	if (req.http.Host ~ "[[:upper:]]") {
+		set req.http.Host = std.tolower(req.http.Host);
+	}
+	# Without port and trailing dot. The backend gets them: they are part of the cache key.
+	var.set("host", regsub(req.http.Host, "\.?(:[0-9]+)?$", ""));
 	if (hosts_80.match(var.get("host"))) {
 		call hosts_80.subroutine(select=UNIQUE);
 		return (synth(404));

@@ -11,7 +11,35 @@ backend default none;
 sub vcl_init {
 }
 
+sub to_copal_s {
+	return (vcl(copal_s));
+}
+
+sub port_80 {
+	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
+	if (req.http.Host ~ "[[:upper:]]") {
+		set req.http.Host = std.tolower(req.http.Host);
+	}
+	call to_copal_s;
+	return (synth(404));
+}
+
+sub port_81 {
+	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
+	if (req.http.Host ~ "[[:upper:]]") {
+		set req.http.Host = std.tolower(req.http.Host);
+	}
+	call to_copal_s;
+	return (synth(404));
+}
+
 sub vcl_recv {
+	if (local.socket == "http-80") {
+		call port_80;
+	}
+	if (local.socket == "http-81") {
+		call port_81;
+	}
 	return (synth(404));
 }
 
@@ -35,4 +63,6 @@ sub respond {
 }
 
 sub vcl_init {
+
+
 }

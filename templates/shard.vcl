@@ -27,13 +27,13 @@ sub vcl_init {
 {%- for host in hosts %}
 {%- for group in host.paths.exact %}
 {%- for element in group.elements %}
-	{{ host.exact_set }}.add({{ element }}, sub={{ group.sub }});
+	exact_paths.add({{ element }}, sub={{ group.called }});
 {%- endfor %}
 {%- endfor %}
 {%- if host.paths.looks_up_prefixes() %}
 {%- for group in host.paths.prefixes %}
 {%- for element in group.elements %}
-	{{ host.prefix_set }}.add({{ element }}, sub={{ group.sub }});
+	prefixes.add({{ element }}, sub={{ group.called }});
 {%- endfor %}
 {%- endfor %}
 {%- endif %}

@@ -84,18 +84,18 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Adds an object, or replaces the one with the same identity.
+    /// Adds an object, or replaces the one with the same identity; one that is equal keeps its address.
     pub fn insert(&mut self, object: Object) {
         let key = object.id().key;
         match object {
-            Object::GatewayClass(it) => drop(Arc::make_mut(&mut self.gateway_classes).insert(key, it)),
-            Object::Gateway(it) => drop(Arc::make_mut(&mut self.gateways).insert(key, it)),
-            Object::ListenerSet(it) => drop(Arc::make_mut(&mut self.listener_sets).insert(key, it)),
-            Object::HttpRoute(it) => drop(Arc::make_mut(&mut self.http_routes).insert(key, it)),
-            Object::ReferenceGrant(it) => drop(Arc::make_mut(&mut self.reference_grants).insert(key, it)),
-            Object::Service(it) => drop(Arc::make_mut(&mut self.services).insert(key, it)),
-            Object::EndpointSlice(it) => drop(Arc::make_mut(&mut self.endpoint_slices).insert(key, it)),
-            Object::Namespace(it) => drop(Arc::make_mut(&mut self.namespaces).insert(key, it)),
+            Object::GatewayClass(it) => put(&mut self.gateway_classes, key, it),
+            Object::Gateway(it) => put(&mut self.gateways, key, it),
+            Object::ListenerSet(it) => put(&mut self.listener_sets, key, it),
+            Object::HttpRoute(it) => put(&mut self.http_routes, key, it),
+            Object::ReferenceGrant(it) => put(&mut self.reference_grants, key, it),
+            Object::Service(it) => put(&mut self.services, key, it),
+            Object::EndpointSlice(it) => put(&mut self.endpoint_slices, key, it),
+            Object::Namespace(it) => put(&mut self.namespaces, key, it),
         }
     }
 
@@ -112,6 +112,12 @@ impl Snapshot {
             Kind::EndpointSlice => drop(Arc::make_mut(&mut self.endpoint_slices).remove(key)),
             Kind::Namespace => drop(Arc::make_mut(&mut self.namespaces).remove(key)),
         }
+    }
+}
+
+fn put<T: PartialEq>(objects: &mut Objects<T>, key: ObjectKey, it: Arc<T>) {
+    if objects.get(&key).is_none_or(|known| *known != it) {
+        Arc::make_mut(objects).insert(key, it);
     }
 }
 

@@ -19,23 +19,27 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// What a backendRef means.
 pub(super) type Resolved = Result<(ServicePort, Arc<Service>), RefProblem>;
 
-/// Everything that backendRefs can resolve to. EndpointSlices are indexed when the first Service is looked up.
+/// EndpointSlices by Service, made when the first Service is looked up.
+pub(super) type SlicesByService = OnceCell<BTreeMap<ObjectKey, Vec<Arc<EndpointSlice>>>>;
+
+/// Everything that backendRefs can resolve to.
 pub(super) struct Backends<'a> {
     snapshot: &'a Snapshot,
-    slices: OnceCell<BTreeMap<ObjectKey, Vec<&'a EndpointSlice>>>,
+    pub(super) slices: SlicesByService,
 }
 
 impl<'a> Backends<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot) -> Self {
-        Self { snapshot, slices: OnceCell::new() }
+    /// With the index of the same EndpointSlices, or an empty one.
+    pub(super) fn new(snapshot: &'a Snapshot, slices: SlicesByService) -> Self {
+        Self { snapshot, slices }
     }
 
-    fn slices(&self) -> &BTreeMap<ObjectKey, Vec<&'a EndpointSlice>> {
+    fn slices(&self) -> &BTreeMap<ObjectKey, Vec<Arc<EndpointSlice>>> {
         self.slices.get_or_init(|| {
             let mut slices: BTreeMap<_, Vec<_>> = BTreeMap::new();
             for (key, slice) in self.snapshot.endpoint_slices.iter() {
                 if let Some(service) = service_of(key, slice) {
-                    slices.entry(service).or_default().push(slice.as_ref());
+                    slices.entry(service).or_default().push(slice.clone());
                 }
             }
             slices

@@ -1,6 +1,7 @@
 //! Which Services mean something else than in the last translation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::backends::service_of;
@@ -22,11 +23,9 @@ impl Dirty {
         if !changed(&before.reference_grants, &now.reference_grants).is_empty() {
             return Self::All;
         }
-        let services = changed(&before.services, &now.services).into_keys().cloned();
+        let services = changed(&before.services, &now.services).into_iter().map(|(key, _)| key.clone());
         let slices = changed(&before.endpoint_slices, &now.endpoint_slices);
-        let slices =
-            slices.into_iter().flat_map(|(key, both)| both.into_iter().map(move |slice| (key, slice)));
-        let of_slices = slices.filter_map(|(key, slice)| service_of(key, slice));
+        let of_slices = slices.into_iter().filter_map(|(key, slice)| service_of(key, slice));
         Self::Services(services.chain(of_slices).collect())
     }
 
@@ -39,16 +38,24 @@ impl Dirty {
     }
 }
 
-/// The objects that came, went or changed, in the versions before and now.
-fn changed<'a, T>(before: &'a Objects<T>, now: &'a Objects<T>) -> BTreeMap<&'a ObjectKey, Vec<&'a T>> {
-    let mut changed: BTreeMap<&ObjectKey, Vec<&T>> = BTreeMap::new();
+/// The objects that came, went or changed, in the versions before and now. Both maps are walked once, side by side.
+fn changed<'a, T>(before: &'a Objects<T>, now: &'a Objects<T>) -> Vec<(&'a ObjectKey, &'a T)> {
+    let mut changed: Vec<(&ObjectKey, &T)> = Vec::new();
     if Arc::ptr_eq(before, now) {
         return changed;
     }
-    for (these, others) in [(before, now), (now, before)] {
-        let same = |key: &ObjectKey, it: &Arc<T>| others.get(key).is_some_and(|other| Arc::ptr_eq(it, other));
-        for (key, it) in these.iter().filter(|(key, it)| !same(key, it)) {
-            changed.entry(key).or_default().push(it);
+    let (mut before, mut now) = (before.iter().peekable(), now.iter().peekable());
+    while let Some(order) = match (before.peek(), now.peek()) {
+        (Some((a, _)), Some((b, _))) => Some(a.cmp(b)),
+        (Some(_), None) => Some(Ordering::Less),
+        (None, Some(_)) => Some(Ordering::Greater),
+        (None, None) => None,
+    } {
+        let old = if order.is_le() { before.next() } else { None };
+        let new = if order.is_ge() { now.next() } else { None };
+        match (old, new) {
+            (Some((_, old)), Some((_, new))) if Arc::ptr_eq(old, new) => {}
+            _ => changed.extend(old.into_iter().chain(new).map(|(key, it)| (key, it.as_ref()))),
         }
     }
     changed
@@ -60,14 +67,14 @@ mod tests {
     use crate::snapshot::Object;
     use serde_json::json;
 
-    fn object(kind: &str, name: &str) -> Object {
-        let (version, labels) = match kind {
+    fn object(kind: &str, name: &str, version: &str) -> Object {
+        let (api_version, labels) = match kind {
             "EndpointSlice" => ("discovery.k8s.io/v1", json!({"kubernetes.io/service-name": name})),
             "ReferenceGrant" => ("gateway.networking.k8s.io/v1", json!({})),
             _ => ("v1", json!({})),
         };
         let value = json!({
-            "apiVersion": version, "kind": kind, "metadata": {"name": name, "labels": labels},
+            "apiVersion": api_version, "kind": kind, "metadata": {"name": name, "labels": labels, "resourceVersion": version},
             "spec": {"from": [], "to": []}, "addressType": "IPv4", "endpoints": [],
         });
         Object::parse(value).unwrap().unwrap()
@@ -75,19 +82,22 @@ mod tests {
 
     #[test]
     fn what_changed_makes_its_service_dirty() {
-        let before: Snapshot = [object("Service", "a"), object("EndpointSlice", "b")].into_iter().collect();
-        assert_eq!(Dirty::between(&before, &before), Dirty::Services(BTreeSet::new()));
+        let before: Snapshot =
+            [object("Service", "a", "1"), object("EndpointSlice", "b", "1")].into_iter().collect();
+        let mut same = before.clone();
+        same.insert(object("Service", "a", "1"));
+        assert_eq!(Dirty::between(&before, &same), Dirty::Services(BTreeSet::new()), "an equal object");
         for (kind, name) in
             [("Service", "a"), ("Service", "c"), ("EndpointSlice", "b"), ("EndpointSlice", "d")]
         {
             let mut now = before.clone();
-            now.insert(object(kind, name));
+            now.insert(object(kind, name, "2"));
             let expected = Dirty::Services([ObjectKey::new("default", name)].into());
             assert_eq!(Dirty::between(&before, &now), expected, "{kind} {name}");
             assert_eq!(Dirty::between(&now, &before), expected, "{kind} {name}, back");
         }
         let mut now = before.clone();
-        now.insert(object("ReferenceGrant", "g"));
+        now.insert(object("ReferenceGrant", "g", "1"));
         assert_eq!(Dirty::between(&before, &now), Dirty::All);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Settings;
-use super::backends::{Backends, named};
+use super::backends::{Backends, SlicesByService, named};
 use super::dirty::Dirty;
 use super::rules::{Rules, references, rules};
 use crate::model::ObjectKey;
@@ -14,6 +14,7 @@ use crate::snapshot::{HttpRoute, Snapshot};
 #[derive(Debug, Default)]
 pub(super) struct Known {
     snapshot: Snapshot,
+    slices: SlicesByService,
     /// Routes by the public port of their listeners.
     routes: BTreeMap<(ObjectKey, u16), KnownRoute>,
 }
@@ -40,7 +41,9 @@ impl<'a> Reader<'a> {
     /// A reader that need not read again what is known and means the same.
     pub(super) fn new(snapshot: &'a Snapshot, settings: &'a Settings, known: Known) -> Self {
         let dirty = Dirty::between(&known.snapshot, snapshot);
-        let backends = Backends::new(snapshot);
+        let same = Arc::ptr_eq(&known.snapshot.endpoint_slices, &snapshot.endpoint_slices);
+        let slices = if same { known.slices } else { SlicesByService::new() };
+        let backends = Backends::new(snapshot, slices);
         Self { snapshot, backends, settings, dirty, known: known.routes, read: BTreeMap::new() }
     }
 
@@ -69,6 +72,6 @@ impl<'a> Reader<'a> {
 
     /// All that is known now.
     pub(super) fn finish(self) -> Known {
-        Known { snapshot: self.snapshot.clone(), routes: self.read }
+        Known { snapshot: self.snapshot.clone(), slices: self.backends.slices, routes: self.read }
     }
 }

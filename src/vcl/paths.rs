@@ -8,7 +8,10 @@ use crate::model::{PathMatch, RouteMatch, VirtualHost};
 
 /// Matches that share a path: tried in order, up to one without a condition.
 pub(super) struct Group {
-    pub sub: VclIdent,
+    /// The group's subroutine; none where its only match has no condition.
+    pub sub: Option<VclIdent>,
+    /// What to call for the path: the group's subroutine, or the one rule's.
+    pub called: VclIdent,
     /// Its elements in the set that is looked up.
     pub elements: Vec<VclString>,
     pub tries: Vec<Try>,
@@ -42,6 +45,11 @@ pub(super) struct Paths {
 }
 
 impl Paths {
+    /// The groups that have a subroutine.
+    pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.exact.iter().chain(&self.prefixes).filter(|group| group.sub.is_some())
+    }
+
     /// Whether there are prefixes to choose from.
     pub(super) fn looks_up_prefixes(&self) -> bool {
         self.everything.is_none() && !self.prefixes.is_empty()
@@ -72,21 +80,21 @@ pub(super) fn paths(host: usize, it: &VirtualHost, mut rule: impl FnMut(&RouteMa
     paths.headers.sort();
     paths.headers.dedup();
     let next = next_groups(&prefixes);
-    paths.exact = groups("exact", host, exact, |path| vec![VclString::new(path)]);
-    paths.prefixes = groups("prefix", host, prefixes, prefix_elements);
+    paths.exact = groups("exact", host, exact, |path| vec![VclString::new(&format!("{host}{path}"))]);
+    paths.prefixes = groups("prefix", host, prefixes, |path| prefix_elements(host, path));
     link(&mut paths.prefixes, &next);
-    if let [Group { elements, sub, .. }] = paths.prefixes.as_slice()
-        && *elements == prefix_elements("")
+    if let [Group { elements, called, .. }] = paths.prefixes.as_slice()
+        && *elements == prefix_elements(host, "")
     {
-        paths.everything = Some(sub.clone());
+        paths.everything = Some(called.clone());
     }
     paths
 }
 
 /// A URL with `/` appended begins with `PREFIX/` or `PREFIX?` if its path begins with the prefix's elements.
-fn prefix_elements(path: &str) -> Vec<VclString> {
+fn prefix_elements(host: usize, path: &str) -> Vec<VclString> {
     let ends: &[&str] = if path.is_empty() { &["/"] } else { &["/", "?"] };
-    ends.iter().map(|end| VclString::new(&format!("{path}{end}"))).collect()
+    ends.iter().map(|end| VclString::new(&format!("{host}{path}{end}"))).collect()
 }
 
 fn groups(
@@ -96,8 +104,12 @@ fn groups(
     elements: impl Fn(&str) -> Vec<VclString>,
 ) -> Vec<Group> {
     let made = groups.into_iter().enumerate().map(|(number, (path, tries))| {
-        let sub = VclIdent::new("host", &[&host.to_string(), word, &number.to_string()]);
-        Group { sub, elements: elements(path), tries, next: None }
+        let own = VclIdent::new("host", &[&host.to_string(), word, &number.to_string()]);
+        let (sub, called) = match tries.as_slice() {
+            [Try { condition: None, rule }] => (None, rule.clone()),
+            _ => (Some(own.clone()), own),
+        };
+        Group { sub, called, elements: elements(path), tries, next: None }
     });
     made.collect()
 }
@@ -115,7 +127,7 @@ fn next_groups(prefixes: &BTreeMap<&str, Vec<Try>>) -> Vec<Option<usize>> {
 }
 
 fn link(groups: &mut [Group], next: &[Option<usize>]) {
-    let subs: Vec<VclIdent> = groups.iter().map(|group| group.sub.clone()).collect();
+    let subs: Vec<VclIdent> = groups.iter().map(|group| group.called.clone()).collect();
     for (group, next) in groups.iter_mut().zip(next) {
         group.next = next.and_then(|place| subs.get(place)).cloned();
     }

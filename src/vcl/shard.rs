@@ -98,8 +98,8 @@ struct HostVcl {
     sub: VclIdent,
     comment: VclComment,
     paths: Paths,
-    exact_set: VclIdent,
-    prefix_set: VclIdent,
+    /// What its paths begin with in the look-up tables.
+    number: VclString,
     fallback: Option<VclIdent>,
 }
 
@@ -167,6 +167,16 @@ impl ShardVcl {
     }
 }
 
+impl ShardVcl {
+    fn has_exact_paths(&self) -> bool {
+        self.hosts.iter().any(|host| !host.paths.exact.is_empty())
+    }
+
+    fn has_prefixes(&self) -> bool {
+        self.hosts.iter().any(|host| host.paths.looks_up_prefixes())
+    }
+}
+
 impl ServiceVcl {
     fn new(port: &ServicePort, service: &Service) -> Self {
         let backend = |endpoint: &std::net::SocketAddr| {
@@ -207,13 +217,11 @@ impl Writer {
         it: &VirtualHost,
         subs: &BTreeMap<&HostPattern, VclIdent>,
     ) -> HostVcl {
-        let text = number.to_string();
         HostVcl {
             sub: VclIdent::numbered("host", number),
             comment: VclComment::new(format_args!("{host}, {}", it.listener)),
             paths: paths(number, it, |route_match| self.rule(&it.listener, route_match)),
-            exact_set: VclIdent::new("host", &[&text, "exact"]),
-            prefix_set: VclIdent::new("host", &[&text, "prefix"]),
+            number: VclString::new(&number.to_string()),
             fallback: it.fallback.as_ref().and_then(|host| subs.get(host)).cloned(),
         }
     }

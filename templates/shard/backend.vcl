@@ -82,6 +82,7 @@ sub try_again {
 		return (retry);
 	}
 }
+{%- if !fetches.is_empty() %}
 
 sub timed_out {
 	set beresp.status = 504;
@@ -90,6 +91,7 @@ sub timed_out {
 "};
 	return (deliver);
 }
+{%- endif %}
 
 sub unavailable {
 	set beresp.body = {"503 Service Unavailable

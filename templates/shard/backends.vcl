@@ -21,12 +21,11 @@ sub vcl_init {
 	new {{ port.table.wild_set }} = selector.set();
 {%- endif %}
 {%- endfor %}
-{%- for host in hosts %}
-{%- if !host.paths.exact.is_empty() %}
-	new {{ host.exact_set }} = selector.set();
+	# Paths of all hosts, each after its host's number.
+{%- if self.has_exact_paths() %}
+	new exact_paths = selector.set();
 {%- endif %}
-{%- if host.paths.looks_up_prefixes() %}
-	new {{ host.prefix_set }} = selector.set();
+{%- if self.has_prefixes() %}
+	new prefixes = selector.set();
 {%- endif %}
-{%- endfor %}
 }

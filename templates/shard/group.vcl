@@ -1,5 +1,5 @@
 
-sub {{ group.sub }} {
+sub {{ group.called }} {
 {%- for entry in group.tries %}
 {%- if let Some(condition) = entry.condition %}
 	if ({{ condition }}) {

@@ -2,10 +2,7 @@
 
 # Which rule a request is for. A subroutine that returns has found none.
 {%- for host in hosts %}
-{%- for group in host.paths.exact %}
-{% include "group.vcl" %}
-{%- endfor %}
-{%- for group in host.paths.prefixes %}
+{%- for group in host.paths.groups() %}
 {% include "group.vcl" %}
 {%- endfor %}
 
@@ -15,10 +12,10 @@ sub {{ host.sub }} {
 	std.collect(req.http.{{ header }}, ",");
 {%- endfor %}
 {%- if !host.paths.exact.is_empty() %}
-	if ({{ host.exact_set }}.match(req.url)) {
-		call {{ host.exact_set }}.subroutine(select=UNIQUE);
-	} else if (req.url ~ "\?" && {{ host.exact_set }}.match(regsub(req.url, "\?.*$", ""))) {
-		call {{ host.exact_set }}.subroutine(select=UNIQUE);
+	if (exact_paths.match({{ host.number }} + req.url)) {
+		call exact_paths.subroutine(select=UNIQUE);
+	} else if (req.url ~ "\?" && exact_paths.match({{ host.number }} + regsub(req.url, "\?.*$", ""))) {
+		call exact_paths.subroutine(select=UNIQUE);
 	}
 {%- endif %}
 {%- if !host.paths.regexes.is_empty() %}
@@ -32,8 +29,8 @@ sub {{ host.sub }} {
 {%- if let Some(everything) = host.paths.everything %}
 	call {{ everything }};
 {%- else if host.paths.looks_up_prefixes() %}
-	if ({{ host.prefix_set }}.hasprefix(req.url + "/")) {
-		call {{ host.prefix_set }}.subroutine(select=LONGEST);
+	if (prefixes.hasprefix({{ host.number }} + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
 	}
 {%- endif %}
 {%- if let Some(fallback) = host.fallback %}

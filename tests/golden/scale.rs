@@ -58,7 +58,7 @@ fn hundreds_of_paths_on_one_host_are_looked_up_by_selectors() {
         host.contains("subroutine(select=LONGEST)") && host.contains("subroutine(select=UNIQUE)"),
         "{host}"
     );
-    let added = |set: &str| shard.lines().filter(|line| line.contains(&format!("__{set}.add("))).count();
-    assert_eq!((added("prefix"), added("exact")), (ROUTES * RULES, ROUTES * RULES / 2));
+    let added = |set: &str| shard.lines().filter(|line| line.contains(&format!("\t{set}.add("))).count();
+    assert_eq!((added("prefixes"), added("exact_paths")), (ROUTES * RULES, ROUTES * RULES / 2));
     Varnish::start().compile("hundreds of paths", &rendered).unwrap();
 }

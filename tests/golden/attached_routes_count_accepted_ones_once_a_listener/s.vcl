@@ -20,6 +20,7 @@ sub vcl_init {
 	svc_default__a__80.add_backend(svc_default__a__80__10-0-0-1__8080);
 	new hosts_80 = selector.set();
 	new hosts_81 = selector.set();
+	# Paths of all hosts, each after its host's number.
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -59,33 +60,21 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-sub host_0__prefix__0 {
-	call rule_0;
-}
-
 # a.test, Gateway default/gw listener http
 sub host_0 {
-	call host_0__prefix__0;
+	call rule_0;
 	# The next wider host of the listener.
 	call host_1;
 }
 
-sub host_1__prefix__0 {
-	call rule_1;
-}
-
 # *, Gateway default/gw listener http
 sub host_1 {
-	call host_1__prefix__0;
-}
-
-sub host_2__prefix__0 {
-	call rule_2;
+	call rule_1;
 }
 
 # alt.test, Gateway default/gw listener alt
 sub host_2 {
-	call host_2__prefix__0;
+	call rule_2;
 }
 
 # Which host a request is for.
@@ -183,14 +172,6 @@ sub try_again {
 	if (bereq.method == "GET" || bereq.method == "HEAD" || (!bereq.http.Transfer-Encoding && (!bereq.http.Content-Length || bereq.http.Content-Length == "0"))) {
 		return (retry);
 	}
-}
-
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
 }
 
 sub unavailable {

@@ -11,7 +11,8 @@ import var;
 backend default none;
 
 sub vcl_init {
-	new host_0__prefix = selector.set();
+	# Paths of all hosts, each after its host's number.
+	new prefixes = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -50,22 +51,10 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-sub host_0__prefix__0 {
-	call rule_0;
-}
-
-sub host_0__prefix__1 {
-	call rule_2;
-}
-
-sub host_0__prefix__2 {
-	call rule_1;
-}
-
 # *, Gateway default/gw listener http
 sub host_0 {
-	if (host_0__prefix.hasprefix(req.url + "/")) {
-		call host_0__prefix.subroutine(select=LONGEST);
+	if (prefixes.hasprefix("0" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
 	}
 }
 
@@ -132,14 +121,6 @@ sub try_again {
 	}
 }
 
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
-}
-
 sub unavailable {
 	set beresp.body = {"503 Service Unavailable
 "};
@@ -177,10 +158,10 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	host_0__prefix.add("/connection/", sub=host_0__prefix__0);
-	host_0__prefix.add("/connection?", sub=host_0__prefix__0);
-	host_0__prefix.add("/host/", sub=host_0__prefix__1);
-	host_0__prefix.add("/host?", sub=host_0__prefix__1);
-	host_0__prefix.add("/length/", sub=host_0__prefix__2);
-	host_0__prefix.add("/length?", sub=host_0__prefix__2);
+	prefixes.add("0/connection/", sub=rule_0);
+	prefixes.add("0/connection?", sub=rule_0);
+	prefixes.add("0/host/", sub=rule_2);
+	prefixes.add("0/host?", sub=rule_2);
+	prefixes.add("0/length/", sub=rule_1);
+	prefixes.add("0/length?", sub=rule_1);
 }

@@ -30,8 +30,8 @@ sub vcl_init {
 	svc_default__c__80.add_backend(svc_default__c__80__10-0-0-3__8080);
 	new hosts_80 = selector.set();
 	new domains_80 = selector.set();
-	new host_0__prefix = selector.set();
-	new host_1__prefix = selector.set();
+	# Paths of all hosts, each after its host's number.
+	new prefixes = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -73,39 +73,27 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-sub host_0__prefix__0 {
-	call rule_0;
-}
-
 # www.a.test, Gateway default/gw listener http
 sub host_0 {
-	if (host_0__prefix.hasprefix(req.url + "/")) {
-		call host_0__prefix.subroutine(select=LONGEST);
+	if (prefixes.hasprefix("0" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
 	}
 	# The next wider host of the listener.
 	call host_1;
 }
 
-sub host_1__prefix__0 {
-	call rule_1;
-}
-
 # *.a.test, Gateway default/gw listener http
 sub host_1 {
-	if (host_1__prefix.hasprefix(req.url + "/")) {
-		call host_1__prefix.subroutine(select=LONGEST);
+	if (prefixes.hasprefix("1" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
 	}
 	# The next wider host of the listener.
 	call host_2;
 }
 
-sub host_2__prefix__0 {
-	call rule_2;
-}
-
 # *, Gateway default/gw listener http
 sub host_2 {
-	call host_2__prefix__0;
+	call rule_2;
 }
 
 # Which host a request is for.
@@ -187,14 +175,6 @@ sub try_again {
 	}
 }
 
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
-}
-
 sub unavailable {
 	set beresp.body = {"503 Service Unavailable
 "};
@@ -234,8 +214,8 @@ sub vcl_synth {
 sub vcl_init {
 	hosts_80.add("www.a.test", sub=host_0);
 	domains_80.add(".a.test", sub=host_1);
-	host_0__prefix.add("/only-www/", sub=host_0__prefix__0);
-	host_0__prefix.add("/only-www?", sub=host_0__prefix__0);
-	host_1__prefix.add("/wild/", sub=host_1__prefix__0);
-	host_1__prefix.add("/wild?", sub=host_1__prefix__0);
+	prefixes.add("0/only-www/", sub=rule_0);
+	prefixes.add("0/only-www?", sub=rule_0);
+	prefixes.add("1/wild/", sub=rule_1);
+	prefixes.add("1/wild?", sub=rule_1);
 }

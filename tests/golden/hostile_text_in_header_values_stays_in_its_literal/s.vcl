@@ -21,7 +21,8 @@ sub vcl_init {
 	svc_default__a__80.add_backend(svc_default__a__80__10-0-0-1__8080);
 	new svc_default__b__80 = directors.round_robin();
 	svc_default__b__80.add_backend(svc_default__b__80__10-0-0-2__8080);
-	new host_0__prefix = selector.set();
+	# Paths of all hosts, each after its host's number.
+	new prefixes = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -74,15 +75,11 @@ sub host_0__prefix__0 {
 	call rule_2;
 }
 
-sub host_0__prefix__1 {
-	call rule_0;
-}
-
 # *, Gateway default/gw listener http
 sub host_0 {
 	std.collect(req.http.x, ",");
-	if (host_0__prefix.hasprefix(req.url + "/")) {
-		call host_0__prefix.subroutine(select=LONGEST);
+	if (prefixes.hasprefix("0" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
 	}
 }
 
@@ -149,14 +146,6 @@ sub try_again {
 	}
 }
 
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
-}
-
 sub unavailable {
 	set beresp.body = {"503 Service Unavailable
 "};
@@ -194,7 +183,7 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	host_0__prefix.add("/", sub=host_0__prefix__0);
-	host_0__prefix.add("/newline/", sub=host_0__prefix__1);
-	host_0__prefix.add("/newline?", sub=host_0__prefix__1);
+	prefixes.add("0/", sub=host_0__prefix__0);
+	prefixes.add("0/newline/", sub=rule_0);
+	prefixes.add("0/newline?", sub=rule_0);
 }

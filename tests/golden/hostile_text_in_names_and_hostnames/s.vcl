@@ -18,6 +18,7 @@ sub vcl_init {
 	new svc_default__svc_x22_x3b_x20_x7d__80 = directors.round_robin();
 	svc_default__svc_x22_x3b_x20_x7d__80.add_backend(svc_default__svc_x22_x3b_x20_x7d__80__10-0-0-6__8080);
 	new hosts_80 = selector.set();
+	# Paths of all hosts, each after its host's number.
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -45,13 +46,9 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-sub host_0__prefix__0 {
-	call rule_0;
-}
-
 # fine.test, Gateway default/gw listener http
 sub host_0 {
-	call host_0__prefix__0;
+	call rule_0;
 }
 
 # *, Gateway default/gw listener http
@@ -130,14 +127,6 @@ sub try_again {
 	if (bereq.method == "GET" || bereq.method == "HEAD" || (!bereq.http.Transfer-Encoding && (!bereq.http.Content-Length || bereq.http.Content-Length == "0"))) {
 		return (retry);
 	}
-}
-
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
 }
 
 sub unavailable {

@@ -20,6 +20,7 @@ sub vcl_init {
 	svc_default__b__80.add_backend(svc_default__b__80__10-0-0-2__8080);
 	new hosts_80 = selector.set();
 	new domains_80 = selector.set();
+	# Paths of all hosts, each after its host's number.
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -54,33 +55,21 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-sub host_0__prefix__0 {
-	call rule_0;
-}
-
 # x.y.a.test, Gateway default/gw listener a
 sub host_0 {
-	call host_0__prefix__0;
+	call rule_0;
 	# The next wider host of the listener.
 	call host_2;
 }
 
-sub host_1__prefix__0 {
-	call rule_1;
-}
-
 # b.test, Gateway default/gw listener b
 sub host_1 {
-	call host_1__prefix__0;
-}
-
-sub host_2__prefix__0 {
-	call rule_0;
+	call rule_1;
 }
 
 # *.a.test, Gateway default/gw listener a
 sub host_2 {
-	call host_2__prefix__0;
+	call rule_0;
 }
 
 # Which host a request is for.
@@ -159,14 +148,6 @@ sub try_again {
 	if (bereq.method == "GET" || bereq.method == "HEAD" || (!bereq.http.Transfer-Encoding && (!bereq.http.Content-Length || bereq.http.Content-Length == "0"))) {
 		return (retry);
 	}
-}
-
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
 }
 
 sub unavailable {

@@ -16,8 +16,9 @@ backend svc_default__a__80__10-0-0-1__8080 { .host = "10.0.0.1"; .port = "8080";
 sub vcl_init {
 	new svc_default__a__80 = directors.round_robin();
 	svc_default__a__80.add_backend(svc_default__a__80__10-0-0-1__8080);
-	new host_0__exact = selector.set();
-	new host_0__prefix = selector.set();
+	# Paths of all hosts, each after its host's number.
+	new exact_paths = selector.set();
+	new prefixes = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -45,29 +46,21 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-sub host_0__exact__0 {
-	call rule_0;
-}
-
 sub host_0__prefix__0 {
 	if (req.method == "POST") {
 		call rule_0;
 	}
 }
 
-sub host_0__prefix__1 {
-	call rule_0;
-}
-
 # *, Gateway default/gw listener http
 sub host_0 {
-	if (host_0__exact.match(req.url)) {
-		call host_0__exact.subroutine(select=UNIQUE);
-	} else if (req.url ~ "\?" && host_0__exact.match(regsub(req.url, "\?.*$", ""))) {
-		call host_0__exact.subroutine(select=UNIQUE);
+	if (exact_paths.match("0" + req.url)) {
+		call exact_paths.subroutine(select=UNIQUE);
+	} else if (req.url ~ "\?" && exact_paths.match("0" + regsub(req.url, "\?.*$", ""))) {
+		call exact_paths.subroutine(select=UNIQUE);
 	}
-	if (host_0__prefix.hasprefix(req.url + "/")) {
-		call host_0__prefix.subroutine(select=LONGEST);
+	if (prefixes.hasprefix("0" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
 	}
 }
 
@@ -134,14 +127,6 @@ sub try_again {
 	}
 }
 
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
-}
-
 sub unavailable {
 	set beresp.body = {"503 Service Unavailable
 "};
@@ -179,8 +164,8 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	host_0__exact.add("/a", sub=host_0__exact__0);
-	host_0__prefix.add("/", sub=host_0__prefix__0);
-	host_0__prefix.add("/b/", sub=host_0__prefix__1);
-	host_0__prefix.add("/b?", sub=host_0__prefix__1);
+	exact_paths.add("0/a", sub=rule_0);
+	prefixes.add("0/", sub=host_0__prefix__0);
+	prefixes.add("0/b/", sub=rule_0);
+	prefixes.add("0/b?", sub=rule_0);
 }

@@ -26,7 +26,8 @@ sub vcl_init {
 	svc_default__b__80.add_backend(svc_default__b__80__10-0-0-2__8080);
 	new svc_default__c__80 = directors.round_robin();
 	svc_default__c__80.add_backend(svc_default__c__80__10-0-0-3__8080);
-	new host_0__prefix = selector.set();
+	# Paths of all hosts, each after its host's number.
+	new prefixes = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -68,15 +69,11 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-sub host_0__prefix__0 {
-	call rule_2;
-}
-
 sub host_0__prefix__1 {
 	if (req.method == "GET") {
 		call rule_1;
 	}
-	call host_0__prefix__0;
+	call rule_2;
 }
 
 sub host_0__prefix__2 {
@@ -89,8 +86,8 @@ sub host_0__prefix__2 {
 # *, Gateway default/gw listener http
 sub host_0 {
 	std.collect(req.http.x, ",");
-	if (host_0__prefix.hasprefix(req.url + "/")) {
-		call host_0__prefix.subroutine(select=LONGEST);
+	if (prefixes.hasprefix("0" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
 	}
 }
 
@@ -157,14 +154,6 @@ sub try_again {
 	}
 }
 
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
-}
-
 sub unavailable {
 	set beresp.body = {"503 Service Unavailable
 "};
@@ -202,9 +191,9 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	host_0__prefix.add("/", sub=host_0__prefix__0);
-	host_0__prefix.add("/shop/", sub=host_0__prefix__1);
-	host_0__prefix.add("/shop?", sub=host_0__prefix__1);
-	host_0__prefix.add("/shop/cart/", sub=host_0__prefix__2);
-	host_0__prefix.add("/shop/cart?", sub=host_0__prefix__2);
+	prefixes.add("0/", sub=rule_2);
+	prefixes.add("0/shop/", sub=host_0__prefix__1);
+	prefixes.add("0/shop?", sub=host_0__prefix__1);
+	prefixes.add("0/shop/cart/", sub=host_0__prefix__2);
+	prefixes.add("0/shop/cart?", sub=host_0__prefix__2);
 }

@@ -21,6 +21,7 @@ sub vcl_init {
 	svc_default__a__80.add_backend(svc_default__a__80__10-0-0-1__8080);
 	new svc_default__b__80 = directors.round_robin();
 	svc_default__b__80.add_backend(svc_default__b__80__10-0-0-2__8080);
+	# Paths of all hosts, each after its host's number.
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -130,14 +131,6 @@ sub try_again {
 	if (bereq.method == "GET" || bereq.method == "HEAD" || (!bereq.http.Transfer-Encoding && (!bereq.http.Content-Length || bereq.http.Content-Length == "0"))) {
 		return (retry);
 	}
-}
-
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
 }
 
 sub unavailable {

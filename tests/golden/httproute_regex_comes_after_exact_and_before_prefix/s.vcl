@@ -26,8 +26,9 @@ sub vcl_init {
 	svc_default__b__80.add_backend(svc_default__b__80__10-0-0-2__8080);
 	new svc_default__c__80 = directors.round_robin();
 	svc_default__c__80.add_backend(svc_default__c__80__10-0-0-3__8080);
-	new host_0__exact = selector.set();
-	new host_0__prefix = selector.set();
+	# Paths of all hosts, each after its host's number.
+	new exact_paths = selector.set();
+	new prefixes = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -76,20 +77,12 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-sub host_0__exact__0 {
-	call rule_0;
-}
-
-sub host_0__prefix__0 {
-	call rule_3;
-}
-
 # *, Gateway default/gw listener http
 sub host_0 {
-	if (host_0__exact.match(req.url)) {
-		call host_0__exact.subroutine(select=UNIQUE);
-	} else if (req.url ~ "\?" && host_0__exact.match(regsub(req.url, "\?.*$", ""))) {
-		call host_0__exact.subroutine(select=UNIQUE);
+	if (exact_paths.match("0" + req.url)) {
+		call exact_paths.subroutine(select=UNIQUE);
+	} else if (req.url ~ "\?" && exact_paths.match("0" + regsub(req.url, "\?.*$", ""))) {
+		call exact_paths.subroutine(select=UNIQUE);
 	}
 	var.set("path", regsub(req.url, "\?.*$", ""));
 	if (var.get("path") ~ "^(?:/v[0-9]+/.*\.(png|jpg))$") {
@@ -98,8 +91,8 @@ sub host_0 {
 	if (var.get("path") ~ "^(?:/v[0-9])$") {
 		call rule_2;
 	}
-	if (host_0__prefix.hasprefix(req.url + "/")) {
-		call host_0__prefix.subroutine(select=LONGEST);
+	if (prefixes.hasprefix("0" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
 	}
 }
 
@@ -166,14 +159,6 @@ sub try_again {
 	}
 }
 
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
-}
-
 sub unavailable {
 	set beresp.body = {"503 Service Unavailable
 "};
@@ -211,7 +196,7 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	host_0__exact.add("/v1", sub=host_0__exact__0);
-	host_0__prefix.add("/v1/", sub=host_0__prefix__0);
-	host_0__prefix.add("/v1?", sub=host_0__prefix__0);
+	exact_paths.add("0/v1", sub=rule_0);
+	prefixes.add("0/v1/", sub=rule_3);
+	prefixes.add("0/v1?", sub=rule_3);
 }

@@ -27,7 +27,8 @@ sub vcl_init {
 	svc_default__b__80.add_backend(svc_default__b__80__10-0-0-2__8080);
 	new hosts_80 = selector.set();
 	new domains_80 = selector.set();
-	new host_4__prefix = selector.set();
+	# Paths of all hosts, each after its host's number.
+	new prefixes = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -76,31 +77,19 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-sub host_0__prefix__0 {
-	call rule_0;
-}
-
 # www.a.test, Gateway default/gw listener www
 sub host_0 {
-	call host_0__prefix__0;
-}
-
-sub host_1__prefix__0 {
-	call rule_1;
+	call rule_0;
 }
 
 # x.a.test, Gateway default/gw listener wild
 sub host_1 {
-	call host_1__prefix__0;
-}
-
-sub host_2__prefix__0 {
-	call rule_2;
+	call rule_1;
 }
 
 # x.b.test, Gateway default/gw listener any
 sub host_2 {
-	call host_2__prefix__0;
+	call rule_2;
 	# The next wider host of the listener.
 	call host_4;
 }
@@ -109,14 +98,10 @@ sub host_2 {
 sub host_3 {
 }
 
-sub host_4__prefix__0 {
-	call rule_3;
-}
-
 # *, Gateway default/gw listener any
 sub host_4 {
-	if (host_4__prefix.hasprefix(req.url + "/")) {
-		call host_4__prefix.subroutine(select=LONGEST);
+	if (prefixes.hasprefix("4" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
 	}
 }
 
@@ -199,14 +184,6 @@ sub try_again {
 	}
 }
 
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
-}
-
 sub unavailable {
 	set beresp.body = {"503 Service Unavailable
 "};
@@ -248,6 +225,6 @@ sub vcl_init {
 	hosts_80.add("x.a.test", sub=host_1);
 	hosts_80.add("x.b.test", sub=host_2);
 	domains_80.add(".a.test", sub=host_3);
-	host_4__prefix.add("/any/", sub=host_4__prefix__0);
-	host_4__prefix.add("/any?", sub=host_4__prefix__0);
+	prefixes.add("4/any/", sub=rule_3);
+	prefixes.add("4/any?", sub=rule_3);
 }

@@ -11,6 +11,7 @@ import var;
 backend default none;
 
 sub vcl_init {
+	# Paths of all hosts, each after its host's number.
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -96,14 +97,6 @@ sub try_again {
 	if (bereq.method == "GET" || bereq.method == "HEAD" || (!bereq.http.Transfer-Encoding && (!bereq.http.Content-Length || bereq.http.Content-Length == "0"))) {
 		return (retry);
 	}
-}
-
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
 }
 
 sub unavailable {

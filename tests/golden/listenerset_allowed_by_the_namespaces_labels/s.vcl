@@ -13,6 +13,7 @@ backend default none;
 
 sub vcl_init {
 	new hosts_80 = selector.set();
+	# Paths of all hosts, each after its host's number.
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -113,14 +114,6 @@ sub try_again {
 	if (bereq.method == "GET" || bereq.method == "HEAD" || (!bereq.http.Transfer-Encoding && (!bereq.http.Content-Length || bereq.http.Content-Length == "0"))) {
 		return (retry);
 	}
-}
-
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
 }
 
 sub unavailable {

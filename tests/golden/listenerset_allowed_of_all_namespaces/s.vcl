@@ -19,6 +19,7 @@ sub vcl_init {
 	new svc_default__a__80 = directors.round_robin();
 	svc_default__a__80.add_backend(svc_default__a__80__10-0-0-1__8080);
 	new hosts_80 = selector.set();
+	# Paths of all hosts, each after its host's number.
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -50,13 +51,9 @@ sub forward {
 sub host_0 {
 }
 
-sub host_1__prefix__0 {
-	call rule_0;
-}
-
 # set.test, ListenerSet default/set listener http
 sub host_1 {
-	call host_1__prefix__0;
+	call rule_0;
 }
 
 # *, Gateway default/gw listener http
@@ -135,14 +132,6 @@ sub try_again {
 	if (bereq.method == "GET" || bereq.method == "HEAD" || (!bereq.http.Transfer-Encoding && (!bereq.http.Content-Length || bereq.http.Content-Length == "0"))) {
 		return (retry);
 	}
-}
-
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
 }
 
 sub unavailable {

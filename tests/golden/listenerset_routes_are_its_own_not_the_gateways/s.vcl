@@ -24,6 +24,7 @@ sub vcl_init {
 	new svc_default__b__80 = directors.round_robin();
 	svc_default__b__80.add_backend(svc_default__b__80__10-0-0-2__8080);
 	new hosts_80 = selector.set();
+	# Paths of all hosts, each after its host's number.
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -62,22 +63,14 @@ sub forward {
 sub host_0 {
 }
 
-sub host_1__prefix__0 {
-	call rule_0;
-}
-
 # all.test, ListenerSet far/set listener all
 sub host_1 {
-	call host_1__prefix__0;
-}
-
-sub host_2__prefix__0 {
-	call rule_1;
+	call rule_0;
 }
 
 # *, Gateway default/gw listener http
 sub host_2 {
-	call host_2__prefix__0;
+	call rule_1;
 }
 
 # Which host a request is for.
@@ -152,14 +145,6 @@ sub try_again {
 	if (bereq.method == "GET" || bereq.method == "HEAD" || (!bereq.http.Transfer-Encoding && (!bereq.http.Content-Length || bereq.http.Content-Length == "0"))) {
 		return (retry);
 	}
-}
-
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
 }
 
 sub unavailable {

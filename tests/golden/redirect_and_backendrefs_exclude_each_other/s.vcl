@@ -11,6 +11,7 @@ import var;
 backend default none;
 
 sub vcl_init {
+	# Paths of all hosts, each after its host's number.
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -37,13 +38,9 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-sub host_0__prefix__0 {
-	call rule_0;
-}
-
 # *, Gateway default/gw listener http
 sub host_0 {
-	call host_0__prefix__0;
+	call rule_0;
 }
 
 # Which host a request is for.
@@ -107,14 +104,6 @@ sub try_again {
 	if (bereq.method == "GET" || bereq.method == "HEAD" || (!bereq.http.Transfer-Encoding && (!bereq.http.Content-Length || bereq.http.Content-Length == "0"))) {
 		return (retry);
 	}
-}
-
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
 }
 
 sub unavailable {

@@ -12,8 +12,8 @@ import var;
 backend default none;
 
 sub vcl_init {
-	new host_0__prefix = selector.set();
-	new host_1__prefix = selector.set();
+	# Paths of all hosts, each after its host's number.
+	new prefixes = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -118,73 +118,17 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-sub host_0__prefix__0 {
-	call rule_6;
-}
-
-sub host_0__prefix__1 {
-	call rule_3;
-}
-
-sub host_0__prefix__2 {
-	call rule_5;
-}
-
-sub host_0__prefix__3 {
-	call rule_2;
-}
-
-sub host_0__prefix__4 {
-	call rule_4;
-}
-
-sub host_0__prefix__5 {
-	call rule_0;
-}
-
-sub host_0__prefix__6 {
-	call rule_1;
-}
-
 # *, Gateway default/gw listener http
 sub host_0 {
-	if (host_0__prefix.hasprefix(req.url + "/")) {
-		call host_0__prefix.subroutine(select=LONGEST);
+	if (prefixes.hasprefix("0" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
 	}
-}
-
-sub host_1__prefix__0 {
-	call rule_13;
-}
-
-sub host_1__prefix__1 {
-	call rule_10;
-}
-
-sub host_1__prefix__2 {
-	call rule_12;
-}
-
-sub host_1__prefix__3 {
-	call rule_9;
-}
-
-sub host_1__prefix__4 {
-	call rule_11;
-}
-
-sub host_1__prefix__5 {
-	call rule_7;
-}
-
-sub host_1__prefix__6 {
-	call rule_8;
 }
 
 # *, Gateway default/gw listener alt
 sub host_1 {
-	if (host_1__prefix.hasprefix(req.url + "/")) {
-		call host_1__prefix.subroutine(select=LONGEST);
+	if (prefixes.hasprefix("1" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
 	}
 }
 
@@ -264,14 +208,6 @@ sub try_again {
 	}
 }
 
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
-}
-
 sub unavailable {
 	set beresp.body = {"503 Service Unavailable
 "};
@@ -309,32 +245,32 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	host_0__prefix.add("/8081/", sub=host_0__prefix__0);
-	host_0__prefix.add("/8081?", sub=host_0__prefix__0);
-	host_0__prefix.add("/as-is/", sub=host_0__prefix__1);
-	host_0__prefix.add("/as-is?", sub=host_0__prefix__1);
-	host_0__prefix.add("/http/", sub=host_0__prefix__2);
-	host_0__prefix.add("/http?", sub=host_0__prefix__2);
-	host_0__prefix.add("/http-80/", sub=host_0__prefix__3);
-	host_0__prefix.add("/http-80?", sub=host_0__prefix__3);
-	host_0__prefix.add("/https/", sub=host_0__prefix__4);
-	host_0__prefix.add("/https?", sub=host_0__prefix__4);
-	host_0__prefix.add("/https-443/", sub=host_0__prefix__5);
-	host_0__prefix.add("/https-443?", sub=host_0__prefix__5);
-	host_0__prefix.add("/https-80/", sub=host_0__prefix__6);
-	host_0__prefix.add("/https-80?", sub=host_0__prefix__6);
-	host_1__prefix.add("/8081/", sub=host_1__prefix__0);
-	host_1__prefix.add("/8081?", sub=host_1__prefix__0);
-	host_1__prefix.add("/as-is/", sub=host_1__prefix__1);
-	host_1__prefix.add("/as-is?", sub=host_1__prefix__1);
-	host_1__prefix.add("/http/", sub=host_1__prefix__2);
-	host_1__prefix.add("/http?", sub=host_1__prefix__2);
-	host_1__prefix.add("/http-80/", sub=host_1__prefix__3);
-	host_1__prefix.add("/http-80?", sub=host_1__prefix__3);
-	host_1__prefix.add("/https/", sub=host_1__prefix__4);
-	host_1__prefix.add("/https?", sub=host_1__prefix__4);
-	host_1__prefix.add("/https-443/", sub=host_1__prefix__5);
-	host_1__prefix.add("/https-443?", sub=host_1__prefix__5);
-	host_1__prefix.add("/https-80/", sub=host_1__prefix__6);
-	host_1__prefix.add("/https-80?", sub=host_1__prefix__6);
+	prefixes.add("0/8081/", sub=rule_6);
+	prefixes.add("0/8081?", sub=rule_6);
+	prefixes.add("0/as-is/", sub=rule_3);
+	prefixes.add("0/as-is?", sub=rule_3);
+	prefixes.add("0/http/", sub=rule_5);
+	prefixes.add("0/http?", sub=rule_5);
+	prefixes.add("0/http-80/", sub=rule_2);
+	prefixes.add("0/http-80?", sub=rule_2);
+	prefixes.add("0/https/", sub=rule_4);
+	prefixes.add("0/https?", sub=rule_4);
+	prefixes.add("0/https-443/", sub=rule_0);
+	prefixes.add("0/https-443?", sub=rule_0);
+	prefixes.add("0/https-80/", sub=rule_1);
+	prefixes.add("0/https-80?", sub=rule_1);
+	prefixes.add("1/8081/", sub=rule_13);
+	prefixes.add("1/8081?", sub=rule_13);
+	prefixes.add("1/as-is/", sub=rule_10);
+	prefixes.add("1/as-is?", sub=rule_10);
+	prefixes.add("1/http/", sub=rule_12);
+	prefixes.add("1/http?", sub=rule_12);
+	prefixes.add("1/http-80/", sub=rule_9);
+	prefixes.add("1/http-80?", sub=rule_9);
+	prefixes.add("1/https/", sub=rule_11);
+	prefixes.add("1/https?", sub=rule_11);
+	prefixes.add("1/https-443/", sub=rule_7);
+	prefixes.add("1/https-443?", sub=rule_7);
+	prefixes.add("1/https-80/", sub=rule_8);
+	prefixes.add("1/https-80?", sub=rule_8);
 }

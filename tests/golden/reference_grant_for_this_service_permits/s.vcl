@@ -16,6 +16,7 @@ backend svc_other__far__80__10-1-0-1__8080 { .host = "10.1.0.1"; .port = "8080";
 sub vcl_init {
 	new svc_other__far__80 = directors.round_robin();
 	svc_other__far__80.add_backend(svc_other__far__80__10-1-0-1__8080);
+	# Paths of all hosts, each after its host's number.
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -43,13 +44,9 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-sub host_0__prefix__0 {
-	call rule_0;
-}
-
 # *, Gateway default/gw listener http
 sub host_0 {
-	call host_0__prefix__0;
+	call rule_0;
 }
 
 # Which host a request is for.
@@ -113,14 +110,6 @@ sub try_again {
 	if (bereq.method == "GET" || bereq.method == "HEAD" || (!bereq.http.Transfer-Encoding && (!bereq.http.Content-Length || bereq.http.Content-Length == "0"))) {
 		return (retry);
 	}
-}
-
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
 }
 
 sub unavailable {

@@ -16,7 +16,8 @@ backend svc_default__a__80__10-0-0-1__8080 { .host = "10.0.0.1"; .port = "8080";
 sub vcl_init {
 	new svc_default__a__80 = directors.round_robin();
 	svc_default__a__80.add_backend(svc_default__a__80__10-0-0-1__8080);
-	new host_0__prefix = selector.set();
+	# Paths of all hosts, each after its host's number.
+	new prefixes = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -59,22 +60,10 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-sub host_0__prefix__0 {
-	call rule_2;
-}
-
-sub host_0__prefix__1 {
-	call rule_1;
-}
-
-sub host_0__prefix__2 {
-	call rule_0;
-}
-
 # *, Gateway default/gw listener http
 sub host_0 {
-	if (host_0__prefix.hasprefix(req.url + "/")) {
-		call host_0__prefix.subroutine(select=LONGEST);
+	if (prefixes.hasprefix("0" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
 	}
 }
 
@@ -224,10 +213,10 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	host_0__prefix.add("/codes/", sub=host_0__prefix__0);
-	host_0__prefix.add("/codes?", sub=host_0__prefix__0);
-	host_0__prefix.add("/default/", sub=host_0__prefix__1);
-	host_0__prefix.add("/default?", sub=host_0__prefix__1);
-	host_0__prefix.add("/too-many/", sub=host_0__prefix__2);
-	host_0__prefix.add("/too-many?", sub=host_0__prefix__2);
+	prefixes.add("0/codes/", sub=rule_2);
+	prefixes.add("0/codes?", sub=rule_2);
+	prefixes.add("0/default/", sub=rule_1);
+	prefixes.add("0/default?", sub=rule_1);
+	prefixes.add("0/too-many/", sub=rule_0);
+	prefixes.add("0/too-many?", sub=rule_0);
 }

@@ -11,8 +11,9 @@ import var;
 backend default none;
 
 sub vcl_init {
-	new host_0__exact = selector.set();
-	new host_0__prefix = selector.set();
+	# Paths of all hosts, each after its host's number.
+	new exact_paths = selector.set();
+	new prefixes = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -45,27 +46,15 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-sub host_0__exact__0 {
-	call rule_0;
-}
-
-sub host_0__prefix__0 {
-	call rule_1;
-}
-
-sub host_0__prefix__1 {
-	call rule_1;
-}
-
 # *, Gateway default/gw listener http
 sub host_0 {
-	if (host_0__exact.match(req.url)) {
-		call host_0__exact.subroutine(select=UNIQUE);
-	} else if (req.url ~ "\?" && host_0__exact.match(regsub(req.url, "\?.*$", ""))) {
-		call host_0__exact.subroutine(select=UNIQUE);
+	if (exact_paths.match("0" + req.url)) {
+		call exact_paths.subroutine(select=UNIQUE);
+	} else if (req.url ~ "\?" && exact_paths.match("0" + regsub(req.url, "\?.*$", ""))) {
+		call exact_paths.subroutine(select=UNIQUE);
 	}
-	if (host_0__prefix.hasprefix(req.url + "/")) {
-		call host_0__prefix.subroutine(select=LONGEST);
+	if (prefixes.hasprefix("0" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
 	}
 }
 
@@ -132,14 +121,6 @@ sub try_again {
 	}
 }
 
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
-}
-
 sub unavailable {
 	set beresp.body = {"503 Service Unavailable
 "};
@@ -177,9 +158,9 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	host_0__exact.add("/exact", sub=host_0__exact__0);
-	host_0__prefix.add("/one/", sub=host_0__prefix__0);
-	host_0__prefix.add("/one?", sub=host_0__prefix__0);
-	host_0__prefix.add("/two/", sub=host_0__prefix__1);
-	host_0__prefix.add("/two?", sub=host_0__prefix__1);
+	exact_paths.add("0/exact", sub=rule_0);
+	prefixes.add("0/one/", sub=rule_1);
+	prefixes.add("0/one?", sub=rule_1);
+	prefixes.add("0/two/", sub=rule_1);
+	prefixes.add("0/two?", sub=rule_1);
 }

@@ -11,7 +11,8 @@ import var;
 backend default none;
 
 sub vcl_init {
-	new host_0__prefix = selector.set();
+	# Paths of all hosts, each after its host's number.
+	new prefixes = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -38,14 +39,10 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-sub host_0__prefix__0 {
-	call rule_0;
-}
-
 # *, Gateway default/gw listener http
 sub host_0 {
-	if (host_0__prefix.hasprefix(req.url + "/")) {
-		call host_0__prefix.subroutine(select=LONGEST);
+	if (prefixes.hasprefix("0" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
 	}
 }
 
@@ -112,14 +109,6 @@ sub try_again {
 	}
 }
 
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
-}
-
 sub unavailable {
 	set beresp.body = {"503 Service Unavailable
 "};
@@ -157,6 +146,6 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	host_0__prefix.add("/one/", sub=host_0__prefix__0);
-	host_0__prefix.add("/one?", sub=host_0__prefix__0);
+	prefixes.add("0/one/", sub=rule_0);
+	prefixes.add("0/one?", sub=rule_0);
 }

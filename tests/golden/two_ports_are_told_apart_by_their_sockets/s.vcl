@@ -23,7 +23,8 @@ sub vcl_init {
 	new svc_default__b__80 = directors.round_robin();
 	svc_default__b__80.add_backend(svc_default__b__80__10-0-0-2__8080);
 	new hosts_8080 = selector.set();
-	new host_1__prefix = selector.set();
+	# Paths of all hosts, each after its host's number.
+	new prefixes = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -65,27 +66,15 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-sub host_0__prefix__0 {
-	call rule_0;
-}
-
 # *, Gateway default/gw listener http
 sub host_0 {
-	call host_0__prefix__0;
-}
-
-sub host_1__prefix__0 {
-	call rule_2;
-}
-
-sub host_1__prefix__1 {
-	call rule_1;
+	call rule_0;
 }
 
 # admin.test, Gateway default/gw listener admin
 sub host_1 {
-	if (host_1__prefix.hasprefix(req.url + "/")) {
-		call host_1__prefix.subroutine(select=LONGEST);
+	if (prefixes.hasprefix("1" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
 	}
 }
 
@@ -175,14 +164,6 @@ sub try_again {
 	}
 }
 
-sub timed_out {
-	set beresp.status = 504;
-	set beresp.reason = "Gateway Timeout";
-	set beresp.body = {"504 Gateway Timeout
-"};
-	return (deliver);
-}
-
 sub unavailable {
 	set beresp.body = {"503 Service Unavailable
 "};
@@ -221,7 +202,7 @@ sub vcl_synth {
 # The look-up tables, now that what they call is known.
 sub vcl_init {
 	hosts_8080.add("admin.test", sub=host_1);
-	host_1__prefix.add("/", sub=host_1__prefix__0);
-	host_1__prefix.add("/metrics/", sub=host_1__prefix__1);
-	host_1__prefix.add("/metrics?", sub=host_1__prefix__1);
+	prefixes.add("1/", sub=rule_2);
+	prefixes.add("1/metrics/", sub=rule_1);
+	prefixes.add("1/metrics?", sub=rule_1);
 }

@@ -174,7 +174,7 @@ fn render_times(gateway: &Gateway) -> Vec<f64> {
     let objects = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     objects
         .filter_map(|object| {
-            let number = |name: &str| object["fields"][name].as_f64().or_else(|| object[name].as_f64());
+            let number = |name: &str| object[name].as_f64();
             Some(number("translate_ms")? + number("render_ms")?)
         })
         .collect()

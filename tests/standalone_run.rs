@@ -67,13 +67,13 @@ impl Run {
         self.home.path().join(name)
     }
 
-    /// The fields of the next log line with that message.
+    /// The next log line with that message.
     fn wait_for(&self, message: &str) -> Value {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
         while let Ok(line) = self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            if line.pointer("/fields/message").and_then(Value::as_str) == Some(message) {
-                return line.get("fields").cloned().unwrap();
+            if line.get("message").and_then(Value::as_str) == Some(message) {
+                return line;
             }
             seen.push(line);
         }

@@ -48,6 +48,8 @@ pub struct Hints {
     pub touched: BTreeSet<PathBuf>,
     /// Someone is writing these right now: leave them as they were.
     pub being_written: BTreeSet<PathBuf>,
+    /// Whether nothing else has changed: events were neither lost nor too many to keep.
+    pub complete: bool,
 }
 
 /// A folder, and what was seen in it at the last look.
@@ -91,9 +93,24 @@ impl Folder {
     /// When the folder as a whole cannot be looked through. A single file or sub-folder that cannot be read
     /// is [`Reading::Unreadable`].
     pub fn scan(&mut self, hints: &Hints) -> Result<BTreeMap<FilePath, Reading>, FolderError> {
+        let mut readings = BTreeMap::new();
+        if let Some(files) = self.only_known_files(hints) {
+            self.read_all(files, hints, &mut readings);
+            return Ok(readings);
+        }
         let listing = self.settled_list()?;
-        let mut readings = self.gone(&listing);
-        for (path, stamp) in listing {
+        readings = self.gone(&listing);
+        self.read_all(listing, hints, &mut readings);
+        Ok(readings)
+    }
+
+    fn read_all(
+        &mut self,
+        files: BTreeMap<FilePath, Stamp>,
+        hints: &Hints,
+        readings: &mut BTreeMap<FilePath, Reading>,
+    ) {
+        for (path, stamp) in files {
             let same = self.seen.get(&path) == Some(&stamp) && !hints.touched.contains(&*path);
             if same || hints.being_written.contains(&*path) {
                 continue;
@@ -103,7 +120,27 @@ impl Folder {
                 self.seen.insert(path, stamp);
             }
         }
-        Ok(readings)
+    }
+
+    /// The files that events are about, if all of them were there before and are files still: then the rest of the
+    /// folder need not be looked through. Editors' other files, which come and go beside them, do not count.
+    fn only_known_files(&self, hints: &Hints) -> Option<BTreeMap<FilePath, Stamp>> {
+        let mut files = BTreeMap::new();
+        for path in hints.complete.then_some(&hints.touched)? {
+            match fs::symlink_metadata(path) {
+                Ok(metadata) if metadata.is_file() && self.seen.contains_key(path.as_path()) => {
+                    files.insert(path.as_path().into(), Stamp::of(&metadata));
+                }
+                Ok(metadata) if metadata.is_file() && format_of(path).is_none() => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !self.has_seen_in(path) => {}
+                _ => return None,
+            }
+        }
+        Some(files)
+    }
+
+    fn has_seen_in(&self, path: &Path) -> bool {
+        self.seen.keys().any(|seen| seen.starts_with(path))
     }
 
     /// A file that moves while the folder is listed may be in neither place: what seems to be gone is looked
@@ -271,6 +308,18 @@ mod tests {
         assert_eq!(scan(&Hints::default()), ["a.yaml: 2 objects"]);
         let touched = Hints { touched: [root.join("c.json")].into(), ..Hints::default() };
         assert_eq!(scan(&touched), ["c.json: 1 objects"]);
+        fs::write(root.join("a.yaml"), space("a")).unwrap();
+        let of = |names: &[&str]| Hints {
+            touched: names.iter().map(|name| root.join(name)).collect(),
+            complete: true,
+            ..Hints::default()
+        };
+        assert_eq!(scan(&of(&["c.json", "sed123"])), ["c.json: 1 objects"], "only what events name");
+        fs::write(root.join("new.yaml"), space("new")).unwrap();
+        let all = ["a.yaml: 1 objects", "c.json: 1 objects", "new.yaml: 1 objects"];
+        assert_eq!(scan(&of(&["c.json", "new.yaml"])), all, "a new file has the whole folder looked through");
+        fs::remove_file(root.join("new.yaml")).unwrap();
+        assert_eq!(scan(&of(&["new.yaml"])), ["new.yaml: gone"]);
         fs::remove_dir_all(root.join("sub")).unwrap();
         assert_eq!(scan(&Hints::default()), ["sub/deep/b.yml: gone"]);
     }

@@ -73,6 +73,8 @@ struct Gathering {
     first: Option<Instant>,
     last: Option<Instant>,
     touched: Vec<PathBuf>,
+    /// Something may have changed that `touched` does not name.
+    incomplete: bool,
     writing: BTreeMap<PathBuf, Instant>,
 }
 
@@ -169,8 +171,9 @@ impl Gathering {
     fn touch(&mut self, path: Option<&PathBuf>, now: Instant) -> bool {
         self.first.get_or_insert(now);
         self.last = Some(now);
-        if self.touched.len() < MAX_PATHS {
-            self.touched.extend(path.cloned());
+        match path.filter(|_| self.touched.len() < MAX_PATHS) {
+            Some(path) => self.touched.extend([path.clone()]),
+            None => self.incomplete = true,
         }
         true
     }
@@ -196,10 +199,11 @@ impl Gathering {
         let touched = std::mem::take(&mut self.touched).into_iter().collect();
         self.last = None;
         let first = self.first.take();
+        let complete = first.is_some() && !std::mem::take(&mut self.incomplete);
         Change {
             since: first.unwrap_or(now),
             by_event: first.is_some(),
-            hints: Hints { touched, being_written },
+            hints: Hints { touched, being_written, complete },
         }
     }
 }
@@ -248,7 +252,7 @@ mod tests {
             let set = |names: &[&str]| names.iter().map(PathBuf::from).collect();
             assert_eq!(
                 change.hints,
-                Hints { touched: set(touched), being_written: set(being_written) },
+                Hints { touched: set(touched), being_written: set(being_written), complete: due.is_some() },
                 "{events:?}"
             );
             assert_eq!(gathering.due(), None);

@@ -41,7 +41,7 @@ fn programmed(programmed: Programmed) -> Vec<String> {
     let settings = Settings::default();
     let report = translate(&snapshot(), &settings).report;
     let now = serde_json::from_value::<Time>("1970-01-01T00:00:00Z".into()).unwrap();
-    let context = Context { programmed, addresses: vec!["127.0.0.1".into()], now };
+    let context = Context::shared(programmed, vec!["127.0.0.1".into()], now);
     let statuses = output::objects(&status::build(&report, &settings, &context));
     let all = statuses.iter().flat_map(output::conditions);
     let all = all.filter(|it| it.name.ends_with("Programmed"));

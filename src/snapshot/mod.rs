@@ -5,6 +5,7 @@
 
 mod http_route;
 mod object;
+mod secret;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,11 +14,12 @@ use std::sync::Arc;
 use gateway_api::experimental::gatewayclasses::GatewayClass;
 use gateway_api::experimental::gateways::Gateway;
 use gateway_api::experimental::referencegrants::ReferenceGrant;
-use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 pub use http_route::{BackendRef, HttpRoute, HttpRouteSpec, Lenient, Rule};
 pub use object::{GATEWAY_GROUP, ListenerSet, ListenerSetSpec, Object, ParseError};
+pub use secret::Secret;
 
 pub use crate::model::ObjectKey;
 
@@ -33,6 +35,24 @@ pub enum Kind {
     Service,
     EndpointSlice,
     Namespace,
+    Secret,
+    ConfigMap,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 10] = [
+        Self::GatewayClass,
+        Self::Gateway,
+        Self::ListenerSet,
+        Self::HttpRoute,
+        Self::ReferenceGrant,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Namespace,
+        Self::Secret,
+        Self::ConfigMap,
+    ];
 }
 
 impl fmt::Display for Kind {
@@ -46,6 +66,8 @@ impl fmt::Display for Kind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::Namespace => "Namespace",
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
         })
     }
 }
@@ -81,6 +103,8 @@ pub struct Snapshot {
     pub services: Objects<Service>,
     pub endpoint_slices: Objects<EndpointSlice>,
     pub namespaces: Objects<Namespace>,
+    pub secrets: Objects<Secret>,
+    pub config_maps: Objects<ConfigMap>,
 }
 
 impl Snapshot {
@@ -96,6 +120,8 @@ impl Snapshot {
             Object::Service(it) => put(&mut self.services, key, it),
             Object::EndpointSlice(it) => put(&mut self.endpoint_slices, key, it),
             Object::Namespace(it) => put(&mut self.namespaces, key, it),
+            Object::Secret(it) => put(&mut self.secrets, key, it),
+            Object::ConfigMap(it) => put(&mut self.config_maps, key, it),
         }
     }
 
@@ -111,6 +137,8 @@ impl Snapshot {
             Kind::Service => drop(Arc::make_mut(&mut self.services).remove(key)),
             Kind::EndpointSlice => drop(Arc::make_mut(&mut self.endpoint_slices).remove(key)),
             Kind::Namespace => drop(Arc::make_mut(&mut self.namespaces).remove(key)),
+            Kind::Secret => drop(Arc::make_mut(&mut self.secrets).remove(key)),
+            Kind::ConfigMap => drop(Arc::make_mut(&mut self.config_maps).remove(key)),
         }
     }
 }

@@ -7,14 +7,14 @@ use gateway_api::experimental::gatewayclasses::GatewayClass;
 use gateway_api::experimental::gateways::{Gateway, GatewayListeners};
 use gateway_api::experimental::listenersets::ListenerSetParentRef;
 use gateway_api::experimental::referencegrants::ReferenceGrant;
-use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{HttpRoute, Kind, ObjectId, ObjectKey};
+use super::{HttpRoute, Kind, ObjectId, ObjectKey, Secret};
 
 /// The API group of the Gateway API.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
@@ -51,6 +51,8 @@ pub enum Object {
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Namespace(Arc<Namespace>),
+    Secret(Arc<Secret>),
+    ConfigMap(Arc<ConfigMap>),
 }
 
 /// Why an object could not be read.
@@ -97,6 +99,8 @@ impl Object {
             (GATEWAY_GROUP, "ReferenceGrant") => Kind::ReferenceGrant,
             ("", "Service") => Kind::Service,
             ("", "Namespace") => Kind::Namespace,
+            ("", "Secret") => Kind::Secret,
+            ("", "ConfigMap") => Kind::ConfigMap,
             ("discovery.k8s.io", "EndpointSlice") => Kind::EndpointSlice,
             _ => return Ok(None),
         };
@@ -114,6 +118,8 @@ impl Object {
             Kind::Service => Self::Service(parse(kind, value)?),
             Kind::EndpointSlice => Self::EndpointSlice(parse(kind, value)?),
             Kind::Namespace => Self::Namespace(parse(kind, value)?),
+            Kind::Secret => Self::Secret(parse(kind, value)?),
+            Kind::ConfigMap => Self::ConfigMap(parse(kind, value)?),
         })
     }
 
@@ -129,6 +135,8 @@ impl Object {
             Self::Service(it) => (Kind::Service, &it.metadata),
             Self::EndpointSlice(it) => (Kind::EndpointSlice, &it.metadata),
             Self::Namespace(it) => (Kind::Namespace, &it.metadata),
+            Self::Secret(it) => (Kind::Secret, &it.metadata),
+            Self::ConfigMap(it) => (Kind::ConfigMap, &it.metadata),
         };
         ObjectId { kind, key: key_of(kind, metadata) }
     }
@@ -149,7 +157,12 @@ fn text<'a>(value: &'a Value, field: &'static str) -> Result<&'a str, ParseError
 
 fn check_version(kind: Kind, version: &str) -> Result<(), ParseError> {
     let expected = match kind {
-        Kind::Service | Kind::Namespace | Kind::EndpointSlice | Kind::ListenerSet => "v1",
+        Kind::Service
+        | Kind::Namespace
+        | Kind::EndpointSlice
+        | Kind::ListenerSet
+        | Kind::Secret
+        | Kind::ConfigMap => "v1",
         Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::ReferenceGrant => "v1 or v1beta1",
     };
     if expected.split(" or ").any(|known| known == version) {
@@ -168,10 +181,19 @@ fn parse<T: DeserializeOwned>(kind: Kind, mut value: Value) -> Result<Arc<T>, Pa
     }
     if let Some(object) = value.as_object_mut() {
         object.remove("status");
+        // What the API server notes about writes. An object that differs in nothing else is the same to us.
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("resourceVersion");
+            metadata.remove("managedFields");
+        }
     }
     drop_nulls(&mut value);
     check_listener_names(&value).map_err(form)?;
-    serde_json::from_value(value).map(Arc::new).map_err(|error| form(error.to_string()))
+    serde_json::from_value(value).map(Arc::new).map_err(|error| match kind {
+        // The library's message may quote what it read.
+        Kind::Secret => form("expected a Secret, with base64 in its data".into()),
+        _ => form(error.to_string()),
+    })
 }
 
 /// A field without a value (`rules:` and nothing after it) is an absent field, as for the API server, which then

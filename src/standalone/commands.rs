@@ -58,7 +58,7 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode, CommandError> {
     let (mut site, code) = read(&args.folder)?;
     let outcome = site.build();
     let programmed = programmed(args.admin, &outcome.bundle);
-    let context = Context { programmed, addresses: Vec::new(), now: Time(Timestamp::now()) };
+    let context = Context::shared(programmed, Vec::new(), Time(Timestamp::now()));
     let statuses = site.statuses(&outcome.translation, &context);
     print(&output::render(&output::objects(&statuses), args.output).map_err(CommandError::Form)?)?;
     Ok(code)
@@ -71,7 +71,7 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode, CommandError> {
 pub fn explain(args: &ExplainArgs) -> Result<ExitCode, CommandError> {
     let (mut site, code) = read(&args.folder)?;
     let translation = site.build().translation;
-    let explanation = explain::explain(&translation.model, &request(args));
+    let explanation = explain::explain(translation.shared_model(), &request(args));
     match args.output {
         ExplainFormat::Text => print(&explanation.to_string())?,
         ExplainFormat::Json => {

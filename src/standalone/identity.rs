@@ -6,17 +6,6 @@ use serde_json::Value;
 
 use crate::snapshot::{Kind, ObjectId, ObjectKey};
 
-const KINDS: [Kind; 8] = [
-    Kind::GatewayClass,
-    Kind::Gateway,
-    Kind::ListenerSet,
-    Kind::HttpRoute,
-    Kind::ReferenceGrant,
-    Kind::Service,
-    Kind::EndpointSlice,
-    Kind::Namespace,
-];
-
 /// What a fault is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum About {
@@ -41,7 +30,7 @@ impl fmt::Display for About {
 /// The kind of that name, if Copal reads it.
 #[must_use]
 pub fn kind(name: &str) -> Option<Kind> {
-    KINDS.into_iter().find(|kind| kind.to_string() == name)
+    Kind::ALL.into_iter().find(|kind| kind.to_string() == name)
 }
 
 /// What a well-formed document says that it is.
@@ -129,7 +118,7 @@ mod tests {
 
     #[test]
     fn every_kind_is_found_by_its_name() {
-        for it in KINDS {
+        for it in Kind::ALL {
             assert_eq!(kind(&it.to_string()), Some(it));
         }
         assert_eq!(kind("Deployment"), None);

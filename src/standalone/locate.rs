@@ -3,13 +3,13 @@
 use gateway_api::experimental::gatewayclasses::GatewayClass;
 use gateway_api::experimental::gateways::Gateway;
 use gateway_api::experimental::referencegrants::ReferenceGrant;
-use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::de::DeserializeOwned;
 use serde_saphyr::{MessageFormatter as _, Options, UserMessageFormatter};
 
 use super::documents::Document;
-use crate::snapshot::{HttpRoute, Kind, ListenerSet};
+use crate::snapshot::{HttpRoute, Kind, ListenerSet, Secret};
 
 /// The line of the file for a line of a document that begins on line `start`; both from 1.
 #[must_use]
@@ -37,6 +37,8 @@ pub fn misfit(kind: Kind, document: &Document<'_>, options: Options) -> Option<u
         Kind::Service => error_line::<Service>(document, options),
         Kind::EndpointSlice => error_line::<EndpointSlice>(document, options),
         Kind::Namespace => error_line::<Namespace>(document, options),
+        Kind::Secret => error_line::<Secret>(document, options),
+        Kind::ConfigMap => error_line::<ConfigMap>(document, options),
     }
 }
 

@@ -255,7 +255,7 @@ impl Server {
     /// Conditions that tell of something wrong with the manifests. How Varnish takes them is told when it has.
     fn troubles(&self, outcome: &Outcome) -> BTreeSet<Condition> {
         let now = Time(Timestamp::now());
-        let context = Context { programmed: Programmed::Yes, addresses: Vec::new(), now };
+        let context = Context::shared(Programmed::Yes, Vec::new(), now);
         output::troubles(&output::objects(&self.site.statuses(&outcome.translation, &context)))
     }
 

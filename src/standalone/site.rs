@@ -59,7 +59,7 @@ impl Site {
         let start = Instant::now();
         let translation = self.translator.translate(self.catalogue.snapshot(), &self.settings);
         let translated = Instant::now();
-        let bundle = self.renderer.render(&translation.model);
+        let bundle = self.renderer.render(translation.shared_model());
         Outcome { translation, bundle, translate: translated - start, render: translated.elapsed() }
     }
 

@@ -1,18 +1,20 @@
 //! What is said of classes, Gateways, ListenerSets and their listeners.
 
+use std::net::IpAddr;
+
 use gateway_api::experimental::gateways::{
     GatewayStatus, GatewayStatusAddresses, GatewayStatusListeners, GatewayStatusListenersSupportedKinds,
 };
 use gateway_api::experimental::listenersets::{
     ListenerSetStatus, ListenerSetStatusListeners, ListenerSetStatusListenersSupportedKinds,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::Context;
 use super::conditions::{
     Valid, class_accepted, conflicted, gateway_accepted, listener_accepted, listener_refs,
     listener_set_accepted, not_programmed, owner_not_accepted, programmed, shadowed,
 };
+use super::{Context, Plane};
 use crate::snapshot::GATEWAY_GROUP;
 use crate::translate::report::{ClassReport, GatewayReport, ListenerReport, ListenerSetReport};
 
@@ -20,27 +22,24 @@ pub(super) fn class(it: &ClassReport, context: &Context) -> Vec<Condition> {
     vec![class_accepted(it.invalid_parameters.as_ref()).at(it.generation, &context.now)]
 }
 
-pub(super) fn gateway(it: &GatewayReport, context: &Context) -> GatewayStatus {
+pub(super) fn gateway(it: &GatewayReport, plane: &Plane, now: &Time) -> GatewayStatus {
     let accepted = gateway_accepted(it.problem.as_ref(), valid(&it.listeners));
     let is_accepted = accepted.status == "True";
     let programmed = match all_shadowed(&it.listeners) {
         _ if !is_accepted => not_programmed(&accepted),
         Some(message) => shadowed("AddressNotUsable", message),
-        None => programmed(&context.programmed),
+        None => programmed(&plane.programmed),
     };
     let listeners = it.listeners.iter().map(|listener| GatewayStatusListeners {
         attached_routes: listener.attached_routes,
-        conditions: listener_conditions(listener, it.generation, it.problem.is_none(), context),
+        conditions: listener_conditions(listener, it.generation, it.problem.is_none(), plane, now),
         name: listener.name.clone(),
         supported_kinds: Some(listener.supported_kinds.iter().map(|kind| supported_kind(kind)).collect()),
     });
     GatewayStatus {
-        addresses: is_accepted.then(|| context.addresses.iter().map(|it| address(it)).collect()),
+        addresses: is_accepted.then(|| plane.addresses.iter().map(|it| address(it)).collect()),
         attached_listener_sets: Some(it.attached_listener_sets),
-        conditions: Some(vec![
-            accepted.at(it.generation, &context.now),
-            programmed.at(it.generation, &context.now),
-        ]),
+        conditions: Some(vec![accepted.at(it.generation, now), programmed.at(it.generation, now)]),
         listeners: Some(listeners.collect()),
     }
 }
@@ -53,32 +52,30 @@ fn all_shadowed(listeners: &[ListenerReport]) -> Option<&String> {
 }
 
 fn address(value: &str) -> GatewayStatusAddresses {
-    GatewayStatusAddresses { r#type: Some("IPAddress".into()), value: value.to_owned() }
+    let kind = if value.parse::<IpAddr>().is_ok() { "IPAddress" } else { "Hostname" };
+    GatewayStatusAddresses { r#type: Some(kind.into()), value: value.to_owned() }
 }
 
 fn supported_kind(kind: &str) -> GatewayStatusListenersSupportedKinds {
     GatewayStatusListenersSupportedKinds { group: Some(GATEWAY_GROUP.into()), kind: kind.to_owned() }
 }
 
-pub(super) fn listener_set(it: &ListenerSetReport, context: &Context) -> ListenerSetStatus {
+pub(super) fn listener_set(it: &ListenerSetReport, plane: &Plane, now: &Time) -> ListenerSetStatus {
     let accepted = listener_set_accepted(it.problem.as_ref(), valid(&it.listeners));
     let is_accepted = accepted.status == "True";
-    let programmed = if is_accepted { programmed(&context.programmed) } else { not_programmed(&accepted) };
+    let programmed = if is_accepted { programmed(&plane.programmed) } else { not_programmed(&accepted) };
     let kind = |kind: &&str| ListenerSetStatusListenersSupportedKinds {
         group: Some(GATEWAY_GROUP.into()),
         kind: (*kind).to_owned(),
     };
     let listeners = it.listeners.iter().map(|listener| ListenerSetStatusListeners {
         attached_routes: listener.attached_routes,
-        conditions: listener_conditions(listener, it.generation, it.problem.is_none(), context),
+        conditions: listener_conditions(listener, it.generation, it.problem.is_none(), plane, now),
         name: listener.name.clone(),
         supported_kinds: Some(listener.supported_kinds.iter().map(kind).collect()),
     });
     ListenerSetStatus {
-        conditions: Some(vec![
-            accepted.at(it.generation, &context.now),
-            programmed.at(it.generation, &context.now),
-        ]),
+        conditions: Some(vec![accepted.at(it.generation, now), programmed.at(it.generation, now)]),
         listeners: Some(listeners.collect()),
     }
 }
@@ -97,7 +94,8 @@ fn listener_conditions(
     it: &ListenerReport,
     generation: Option<i64>,
     served: bool,
-    context: &Context,
+    plane: &Plane,
+    now: &Time,
 ) -> Vec<Condition> {
     let accepted = listener_accepted(it.problem.as_ref());
     let refs = listener_refs(it.invalid_kinds.as_ref());
@@ -110,8 +108,8 @@ fn listener_conditions(
     } else if let Some(message) = &it.shadowed {
         shadowed("Invalid", message)
     } else {
-        programmed(&context.programmed)
+        programmed(&plane.programmed)
     };
     let said = [accepted, conflicted(it.problem.as_ref()), refs, programmed];
-    said.into_iter().map(|it| it.at(generation, &context.now)).collect()
+    said.into_iter().map(|it| it.at(generation, now)).collect()
 }

@@ -28,15 +28,36 @@ pub enum Programmed {
     Failed(String),
 }
 
+/// What is known of a data plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plane {
+    /// Whether Varnish serves what was translated.
+    pub programmed: Programmed,
+    /// IP addresses or host names that clients connect to.
+    pub addresses: Vec<String>,
+}
+
 /// What statuses depend on besides the report.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// Whether Varnish serves it.
-    pub programmed: Programmed,
-    /// Addresses that clients connect to.
-    pub addresses: Vec<String>,
+    /// What is known of each Gateway's data plane.
+    pub planes: BTreeMap<ObjectKey, Plane>,
+    /// What holds for all other Gateways.
+    pub other: Plane,
     /// The time of conditions that are new.
     pub now: Time,
+}
+
+impl Context {
+    /// A context in which all Gateways share a data plane.
+    #[must_use]
+    pub fn shared(programmed: Programmed, addresses: Vec<String>, now: Time) -> Self {
+        Self { planes: BTreeMap::new(), other: Plane { programmed, addresses }, now }
+    }
+
+    fn plane(&self, gateway: &ObjectKey) -> &Plane {
+        self.planes.get(gateway).unwrap_or(&self.other)
+    }
 }
 
 /// The statuses of all objects that are ours to speak about.
@@ -59,12 +80,14 @@ pub fn build(report: &Report, settings: &Settings, context: &Context) -> Statuse
         gateways: report
             .gateways
             .iter()
-            .map(|(key, it)| (key.clone(), gateway::gateway(it, context)))
+            .map(|(key, it)| (key.clone(), gateway::gateway(it, context.plane(key), &context.now)))
             .collect(),
         listener_sets: report
             .listener_sets
             .iter()
-            .map(|(key, it)| (key.clone(), gateway::listener_set(it, context)))
+            .map(|(key, it)| {
+                (key.clone(), gateway::listener_set(it, context.plane(&it.gateway), &context.now))
+            })
             .collect(),
         routes: report
             .routes

@@ -8,13 +8,13 @@ use gateway_api::experimental::gateways::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::Settings;
 use super::conflicts;
 use super::namespaces::Allowed;
 use super::report::{
     ClassReport, GatewayProblem, GatewayReport, ListenerProblem, ListenerReport, ListenerSetProblem,
     ListenerSetReport, Report,
 };
+use super::{Addressing, Settings};
 use crate::model::{HostPattern, ListenerId, ObjectKey};
 use crate::snapshot::{GATEWAY_GROUP, ListenerSet, Snapshot};
 
@@ -38,6 +38,8 @@ pub(super) struct Parent {
     pub key: ObjectKey,
     /// The Gateway that it is or adds to.
     pub gateway: ObjectKey,
+    /// The data plane that serves it.
+    pub plane: ObjectKey,
     pub listeners: Vec<Listener>,
     /// False where nothing of it is served.
     pub served: bool,
@@ -61,8 +63,11 @@ pub(super) fn parents(snapshot: &Snapshot, settings: &Settings, report: &mut Rep
         report.gateways.insert(key.clone(), it);
     }
     conflicts::find(&mut parents);
-    check_ports(&mut parents, settings.port_offset);
-    conflicts::share_address(&mut parents);
+    check_ports(&mut parents, settings);
+    match settings.addressing {
+        Addressing::Shared => conflicts::share_address(&mut parents),
+        Addressing::PerGateway => parents.iter_mut().for_each(|it| it.plane = it.gateway.clone()),
+    }
     parents
 }
 
@@ -160,7 +165,8 @@ fn parent(
     served: bool,
 ) -> Parent {
     let listeners = listeners.iter().map(|it| listener(kind, key, it)).collect();
-    Parent { kind, key: key.clone(), gateway: gateway.clone(), listeners, served }
+    let (key, gateway) = (key.clone(), gateway.clone());
+    Parent { kind, key, gateway, plane: ObjectKey::default(), listeners, served }
 }
 
 fn listener(kind: &'static str, parent: &ObjectKey, it: &GatewayListeners) -> Listener {
@@ -210,11 +216,16 @@ fn allowed_routes(it: Option<&GatewayListenersAllowedRoutes>) -> Allowed {
     }
 }
 
-fn check_ports(parents: &mut [Parent], offset: u16) {
+fn check_ports(parents: &mut [Parent], settings: &Settings) {
+    let offset = settings.port_offset;
     for listener in parents.iter_mut().flat_map(|parent| parent.listeners.iter_mut()) {
         let port = u16::try_from(listener.port).ok().filter(|port| *port > 0);
         if port.and_then(|port| port.checked_add(offset)).is_none() {
             let message = format!("port {} plus offset {offset} is not between 1 and 65535", listener.port);
+            listener.report.problem.get_or_insert(ListenerProblem::PortUnavailable(message));
+        }
+        if port.is_some_and(|port| settings.reserved_ports.contains(&port)) {
+            let message = format!("port {} is used by the data plane itself", listener.port);
             listener.report.problem.get_or_insert(ListenerProblem::PortUnavailable(message));
         }
     }

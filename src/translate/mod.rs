@@ -18,6 +18,7 @@ mod rules;
 mod virtual_hosts;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use attachment::{Attachment, attach};
@@ -28,7 +29,7 @@ pub use report::Report;
 use report::{ParentReport, RouteAccepted, RouteReport};
 pub use rules::MAX_RETRIES;
 use rules::Rules;
-use virtual_hosts::Collector;
+use virtual_hosts::{Collectors, collectors};
 
 use crate::model::{Model, ObjectKey};
 use crate::snapshot::{HttpRoute, Snapshot};
@@ -43,25 +44,52 @@ pub struct Settings {
     pub controller_name: String,
     /// Added to each listener's port where clients connect (standalone): redirects name the sum.
     pub port_offset: u16,
+    /// Which Gateways share a data plane.
+    pub addressing: Addressing,
+    /// Ports that a data plane needs for itself.
+    pub reserved_ports: RangeInclusive<u16>,
+}
+
+/// Which Gateways share a data plane, and with it an address and its ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addressing {
+    /// All do (standalone).
+    Shared,
+    /// None do: each has its own (in a cluster).
+    PerGateway,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { controller_name: CONTROLLER_NAME.into(), port_offset: 0 }
+        Self {
+            controller_name: CONTROLLER_NAME.into(),
+            port_offset: 0,
+            addressing: Addressing::Shared,
+            reserved_ports: RangeInclusive::new(1, 0),
+        }
     }
 }
 
-/// Model and report of one snapshot.
+/// Models and report of one snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct Translation {
-    /// What the gateway must do.
-    pub model: Model,
+    /// What each data plane must do, by the Gateway that it serves. A Gateway that is not accepted has none. With
+    /// [`Addressing::Shared`] there is one, under the default key.
+    pub models: BTreeMap<ObjectKey, Model>,
     /// What is to be said about each object.
     pub report: Report,
 }
 
-/// Translates all Gateways of our classes, as served from one address. Total and pure: a user's mistake becomes
-/// data in both results.
+impl Translation {
+    /// The model of the one data plane that all Gateways share, with [`Addressing::Shared`].
+    #[must_use]
+    pub fn shared_model(&self) -> &Model {
+        static NOTHING: Model = Model { ports: BTreeMap::new() };
+        self.models.get(&ObjectKey::default()).unwrap_or(&NOTHING)
+    }
+}
+
+/// Translates all Gateways of our classes. Total and pure: a user's mistake becomes data in both results.
 #[must_use]
 pub fn translate(snapshot: &Snapshot, settings: &Settings) -> Translation {
     Translator::default().translate(snapshot, settings)
@@ -87,7 +115,7 @@ impl Translator {
 fn translate_with(reader: &mut Reader, snapshot: &Snapshot, settings: &Settings) -> Translation {
     let mut report = Report::default();
     let parents = listeners::parents(snapshot, settings, &mut report);
-    let mut collector = Collector::new(&parents);
+    let mut collectors = collectors(&parents, settings.addressing);
     let mut counts = Counts::default();
     for (key, route) in snapshot.http_routes.iter() {
         let attached = Attached::new(key, route, &parents, snapshot);
@@ -95,12 +123,12 @@ fn translate_with(reader: &mut Reader, snapshot: &Snapshot, settings: &Settings)
             continue;
         }
         let read = attached.rules(key, route, reader);
-        attached.collect(&read, &mut collector, &mut counts);
+        attached.collect(&read, &mut collectors, &mut counts);
         report.routes.insert(key.clone(), attached.report(route, &read));
     }
-    let model = Model { ports: collector.finish() };
+    let models = collectors.into_iter().map(|(plane, it)| (plane, Model { ports: it.finish() })).collect();
     report_listeners(&mut report, parents, &counts);
-    Translation { model, report }
+    Translation { models, report }
 }
 
 /// Numbers of attached routes, by the places of parent and listener.
@@ -140,7 +168,12 @@ impl<'a> Attached<'a> {
     }
 
     /// Adds the route to the virtual hosts of its listeners, each once, and counts it where it is accepted.
-    fn collect(&self, read: &BTreeMap<u16, Arc<Rules>>, collector: &mut Collector<'a>, counts: &mut Counts) {
+    fn collect(
+        &self,
+        read: &BTreeMap<u16, Arc<Rules>>,
+        collectors: &mut Collectors<'a>,
+        counts: &mut Counts,
+    ) {
         let mut seen = BTreeSet::new();
         for (_, attachment) in &self.by_reference {
             let Some(parent) = self.parents.get(attachment.parent) else { continue };
@@ -152,7 +185,9 @@ impl<'a> Attached<'a> {
                 if read.values().any(|rules| rules.any_valid) {
                     *counts.entry((attachment.parent, *index)).or_default() += 1;
                 }
-                if let Some(rules) = listener.valid_port().and_then(|port| read.get(&port)) {
+                let rules = listener.valid_port().and_then(|port| read.get(&port));
+                let collector = collectors.get_mut(&parent.plane);
+                if let Some((rules, collector)) = rules.zip(collector) {
                     collector.add(listener, hosts, &rules.matches);
                 }
             }

@@ -3,13 +3,29 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::Addressing;
 use super::listeners::{Listener, Parent};
-use crate::model::{HostPattern, ListenerId, RouteMatch, VirtualHost, VirtualHosts};
+use crate::model::{HostPattern, ListenerId, ObjectKey, RouteMatch, VirtualHost, VirtualHosts};
 
 /// A virtual host's listener and its matches so far.
 type Collected<'a> = (&'a ListenerId, Vec<Arc<RouteMatch>>);
 
-/// Collects the virtual hosts of all ports.
+/// What is collected, by data plane.
+pub(super) type Collectors<'a> = BTreeMap<ObjectKey, Collector<'a>>;
+
+/// A collector for each data plane.
+pub(super) fn collectors(parents: &[Parent], addressing: Addressing) -> Collectors<'_> {
+    let mut planes: BTreeMap<ObjectKey, Vec<&Parent>> = BTreeMap::new();
+    if addressing == Addressing::Shared {
+        planes.entry(ObjectKey::default()).or_default();
+    }
+    for parent in parents.iter().filter(|parent| parent.served) {
+        planes.entry(parent.plane.clone()).or_default().push(parent);
+    }
+    planes.into_iter().map(|(plane, parents)| (plane, Collector::new(&parents))).collect()
+}
+
+/// Collects the virtual hosts of all ports of a data plane.
 pub(super) struct Collector<'a> {
     ports: BTreeMap<u16, BTreeMap<&'a HostPattern, &'a Listener>>,
     hosts: BTreeMap<u16, BTreeMap<HostPattern, Collected<'a>>>,
@@ -18,10 +34,9 @@ pub(super) struct Collector<'a> {
 impl<'a> Collector<'a> {
     /// Begins with an empty virtual host for each valid listener: its hosts belong to it, and to no less
     /// specific listener, even if no route answers for them.
-    pub(super) fn new(parents: &'a [Parent]) -> Self {
+    fn new(parents: &[&'a Parent]) -> Self {
         let mut collector = Self { ports: BTreeMap::new(), hosts: BTreeMap::new() };
-        let served = parents.iter().filter(|parent| parent.served);
-        for listener in served.flat_map(|parent| &parent.listeners) {
+        for listener in parents.iter().flat_map(|parent| &parent.listeners) {
             let Some(port) = listener.valid_port() else { continue };
             collector.ports.entry(port).or_default().insert(&listener.hostname, listener);
             let hosts = collector.hosts.entry(port).or_default();

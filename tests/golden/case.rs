@@ -10,7 +10,7 @@ use copal::snapshot::{Object, Snapshot};
 use copal::standalone::manifests::{Format as FileFormat, Manifests};
 use copal::standalone::output::{self, Format};
 use copal::status::{self, Context, Programmed};
-use copal::translate::{Settings, Translation, translate};
+use copal::translate::{Settings, translate};
 use copal::vcl::Renderer;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
@@ -61,14 +61,11 @@ impl Case {
     pub fn render(&self) -> Rendered {
         let snapshot: Snapshot = self.objects().into_iter().collect();
         let settings = Settings::default();
-        let Translation { model, report } = translate(&snapshot, &settings);
-        let bundle = Renderer::default().render(&model);
-        let context = Context {
-            programmed: Programmed::Yes,
-            addresses: vec!["127.0.0.1".into()],
-            now: serde_json::from_value::<Time>("1970-01-01T00:00:00Z".into()).unwrap(),
-        };
-        let statuses = status::build(&report, &settings, &context);
+        let translation = translate(&snapshot, &settings);
+        let bundle = Renderer::default().render(translation.shared_model());
+        let now = serde_json::from_value::<Time>("1970-01-01T00:00:00Z".into()).unwrap();
+        let context = Context::shared(Programmed::Yes, vec!["127.0.0.1".into()], now);
+        let statuses = status::build(&translation.report, &settings, &context);
         let mut rendered = Rendered::of_bundle(&bundle);
         rendered.files.insert("status.yaml".into(), yaml(&statuses));
         rendered

@@ -117,10 +117,15 @@ fn check(pool: &Pool, edits: &[Edit]) -> Result<(), TestCaseError> {
         pool.apply(edit, &mut snapshot);
         let again = translator.translate(&snapshot, &settings);
         let afresh = translate(&snapshot, &settings);
-        prop_assert_eq!(&again.model, &afresh.model, "model after {:?}", edit);
+        prop_assert_eq!(&again.models, &afresh.models, "models after {:?}", edit);
         prop_assert_eq!(&again.report, &afresh.report, "report after {:?}", edit);
-        let bundle = renderer.render(&again.model);
-        prop_assert_eq!(&bundle, &Renderer::default().render(&afresh.model), "bundle after {:?}", edit);
+        let bundle = renderer.render(again.shared_model());
+        prop_assert_eq!(
+            &bundle,
+            &Renderer::default().render(afresh.shared_model()),
+            "bundle after {:?}",
+            edit
+        );
         prop_assert!(
             bundle.files.iter().all(|(name, text)| name.ends_with(&copal::bundle::short_hash(text)))
         );
@@ -133,7 +138,7 @@ fn check(pool: &Pool, edits: &[Edit]) -> Result<(), TestCaseError> {
 /// of a route that is not accepted.
 fn check_statuses(report: &copal::translate::Report, settings: &Settings) -> Result<(), TestCaseError> {
     let now = serde_json::from_value::<Time>("1970-01-01T00:00:00Z".into()).unwrap();
-    let context = Context { programmed: Programmed::Yes, addresses: vec![], now };
+    let context = Context::shared(Programmed::Yes, vec![], now);
     let statuses = status::build(report, settings, &context);
     prop_assert_eq!(&statuses, &status::build(report, settings, &context));
     for parent in statuses.routes.values().flat_map(|it| &it.parents) {

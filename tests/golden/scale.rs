@@ -47,8 +47,9 @@ fn hundreds_of_paths_on_one_host_are_looked_up_by_selectors() {
     assert!(objects.faults.is_empty(), "{:?}", objects.faults);
     let objects = given().into_iter().chain(objects.objects.into_iter().map(|it| it.object));
     let snapshot: Snapshot = objects.collect();
-    let model = translate(&snapshot, &Settings::default()).model;
-    let rendered = Rendered::of_bundle(&Renderer::default().render(&model));
+    let translation = translate(&snapshot, &Settings::default());
+    let model = translation.shared_model();
+    let rendered = Rendered::of_bundle(&Renderer::default().render(model));
     let shard =
         rendered.files.values().find(|text| text.contains("# big.test")).expect("a shard has the host");
     let (host, _) = shard.split_once("# big.test, Gateway").unwrap().1.split_once("\n}\n").unwrap();

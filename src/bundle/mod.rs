@@ -2,10 +2,13 @@
 //!
 //! VCL names carry a hash of their text, so loading is idempotent: a name that is loaded has that text.
 
+pub mod logging;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use logging::Logging;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -71,6 +74,9 @@ pub struct Manifest {
     pub root: Option<VclName>,
     /// The VCL that each label must point to before `root` can be compiled.
     pub labels: BTreeMap<Label, VclName>,
+    /// What is logged of requests; none means no access log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logging: Option<Logging>,
 }
 
 impl Bundle {
@@ -78,11 +84,18 @@ impl Bundle {
     #[must_use]
     pub fn new(listen: Vec<ListenSocket>, root: VclFile, shards: BTreeMap<Label, VclFile>) -> Self {
         let labels = shards.iter().map(|(label, file)| (label.clone(), file.name.clone())).collect();
-        let mut manifest =
-            Manifest { revision: String::new(), listen, root: Some(root.name.clone()), labels };
+        let mut manifest = Manifest { listen, root: Some(root.name.clone()), labels, ..Manifest::default() };
         manifest.revision = manifest.hash();
         let files = shards.into_values().chain([root]).map(|file| (file.name, file.text)).collect();
         Self { manifest, files }
+    }
+
+    /// The same bundle with another access log.
+    #[must_use]
+    pub fn with_logging(mut self, logging: Option<Logging>) -> Self {
+        self.manifest.logging = logging;
+        self.manifest.revision = self.manifest.hash();
+        self
     }
 }
 
@@ -93,6 +106,8 @@ impl Manifest {
         let mut lines: Vec<String> = self.listen.iter().map(|s| format!("{}={}", s.name, s.port)).collect();
         lines.extend(self.root.clone());
         lines.extend(self.labels.iter().map(|(label, name)| format!("{label}={name}")));
+        // Plain data always has a JSON form.
+        lines.extend(self.logging.as_ref().map(|it| serde_json::to_string(it).unwrap_or_default()));
         short_hash(&lines.join("\n"))
     }
 }

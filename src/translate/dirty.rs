@@ -74,7 +74,7 @@ mod tests {
             _ => ("v1", json!({})),
         };
         let value = json!({
-            "apiVersion": api_version, "kind": kind, "metadata": {"name": name, "labels": labels, "resourceVersion": version},
+            "apiVersion": api_version, "kind": kind, "metadata": {"name": name, "labels": labels, "annotations": {"version": version}},
             "spec": {"from": [], "to": []}, "addressType": "IPv4", "endpoints": [],
         });
         Object::parse(value).unwrap().unwrap()

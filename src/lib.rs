@@ -22,6 +22,7 @@ pub mod bundle;
 pub mod explain;
 pub mod model;
 pub mod reloader;
+pub mod reloader_client;
 pub mod snapshot;
 pub mod standalone;
 pub mod status;

@@ -1,7 +1,5 @@
 //! The reloader's own endpoints. They only answer; nothing can be changed through them.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,30 +8,18 @@ use axum::extract::{Query, State as Extract};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tokio::time::timeout;
+use tracing::debug;
 
 use super::metrics::Metrics;
 use super::state::{Board, Status};
 use super::stats::Varnishstat;
+use crate::telemetry::http::OPEN_METRICS;
 
-/// How long a client may take to send a request's header.
-const HEADER_LIMIT: Duration = Duration::from_secs(10);
-/// How many connections are served at once; more wait.
-const CONNECTIONS: usize = 256;
 /// How long `/status?wait=` waits at most, and without `timeout=`, in seconds.
 const LONGEST_WAIT: u64 = 60;
 const USUAL_WAIT: u64 = 30;
-/// The pause after accept has failed, for want of file descriptors say.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The page's format.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the endpoints answer from.
 #[derive(Debug)]
@@ -46,48 +32,8 @@ pub struct Sources {
     pub varnishstat: Arc<Varnishstat>,
 }
 
-/// Binds the admin address.
-///
-/// # Errors
-/// When the address cannot be bound.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
-}
-
-/// Answers until the task is dropped.
-pub async fn serve(listener: TcpListener, sources: Arc<Sources>) {
-    let router = router(sources);
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let router = router.clone();
-                tokio::spawn(async move {
-                    connection(stream, router).await;
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                warn!(%error, "cannot accept a connection on the admin address");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn connection(stream: TcpStream, router: Router) {
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_LIMIT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
-        .await;
-    if let Err(error) = served {
-        debug!(%error, "a connection to the admin address ended early");
-    }
-}
-
-fn router(sources: Arc<Sources>) -> Router {
+/// The pages.
+pub fn router(sources: Arc<Sources>) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))

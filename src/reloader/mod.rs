@@ -40,6 +40,7 @@ use thiserror::Error;
 use tracing::{error, info, warn};
 
 use crate::bundle::Bundle;
+use crate::telemetry::http as endpoints;
 
 use metrics::Metrics;
 use options::Options;
@@ -115,14 +116,14 @@ pub async fn run(options: Options) -> Result<(), ReloaderError> {
 async fn serve(options: Options, board: Arc<Board>, shutdown: &mut Shutdown) -> Result<(), ReloaderError> {
     let admin = options.admin;
     let listener =
-        http::bind(admin).await.map_err(|source| ReloaderError::Admin { address: admin, source })?;
+        endpoints::bind(admin).await.map_err(|source| ReloaderError::Admin { address: admin, source })?;
     let context = prepare(options, board, shutdown.clone()).await?;
     let sources = http::Sources {
         board: Arc::clone(&context.board),
         metrics: Arc::clone(&context.metrics),
         varnishstat: Arc::clone(&context.varnishstat),
     };
-    tokio::spawn(http::serve(listener, Arc::new(sources)));
+    tokio::spawn(endpoints::serve(listener, http::router(Arc::new(sources))));
     info!(%admin, "answering /healthz, /readyz, /status and /metrics");
     let bundles =
         watch::follow(context.options.bundle.clone(), first_bundle(&context), Arc::clone(&context.board));

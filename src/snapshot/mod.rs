@@ -108,8 +108,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Adds an object, or replaces the one with the same identity; one that is equal keeps its address.
-    pub fn insert(&mut self, object: Object) {
+    /// Adds an object, or replaces the one with the same identity; one that is equal keeps its address. Tells
+    /// whether that changed anything.
+    pub fn insert(&mut self, object: Object) -> bool {
         let key = object.id().key;
         match object {
             Object::GatewayClass(it) => put(&mut self.gateway_classes, key, it),
@@ -125,34 +126,42 @@ impl Snapshot {
         }
     }
 
-    /// Takes an object out, if it is there.
-    pub fn remove(&mut self, id: &ObjectId) {
+    /// Takes an object out, and tells whether it was there.
+    pub fn remove(&mut self, id: &ObjectId) -> bool {
         let key = &id.key;
         match id.kind {
-            Kind::GatewayClass => drop(Arc::make_mut(&mut self.gateway_classes).remove(key)),
-            Kind::Gateway => drop(Arc::make_mut(&mut self.gateways).remove(key)),
-            Kind::ListenerSet => drop(Arc::make_mut(&mut self.listener_sets).remove(key)),
-            Kind::HttpRoute => drop(Arc::make_mut(&mut self.http_routes).remove(key)),
-            Kind::ReferenceGrant => drop(Arc::make_mut(&mut self.reference_grants).remove(key)),
-            Kind::Service => drop(Arc::make_mut(&mut self.services).remove(key)),
-            Kind::EndpointSlice => drop(Arc::make_mut(&mut self.endpoint_slices).remove(key)),
-            Kind::Namespace => drop(Arc::make_mut(&mut self.namespaces).remove(key)),
-            Kind::Secret => drop(Arc::make_mut(&mut self.secrets).remove(key)),
-            Kind::ConfigMap => drop(Arc::make_mut(&mut self.config_maps).remove(key)),
+            Kind::GatewayClass => take(&mut self.gateway_classes, key),
+            Kind::Gateway => take(&mut self.gateways, key),
+            Kind::ListenerSet => take(&mut self.listener_sets, key),
+            Kind::HttpRoute => take(&mut self.http_routes, key),
+            Kind::ReferenceGrant => take(&mut self.reference_grants, key),
+            Kind::Service => take(&mut self.services, key),
+            Kind::EndpointSlice => take(&mut self.endpoint_slices, key),
+            Kind::Namespace => take(&mut self.namespaces, key),
+            Kind::Secret => take(&mut self.secrets, key),
+            Kind::ConfigMap => take(&mut self.config_maps, key),
         }
     }
 }
 
-fn put<T: PartialEq>(objects: &mut Objects<T>, key: ObjectKey, it: Arc<T>) {
-    if objects.get(&key).is_none_or(|known| *known != it) {
+fn put<T: PartialEq>(objects: &mut Objects<T>, key: ObjectKey, it: Arc<T>) -> bool {
+    let differs = objects.get(&key).is_none_or(|known| *known != it);
+    if differs {
         Arc::make_mut(objects).insert(key, it);
     }
+    differs
+}
+
+fn take<T>(objects: &mut Objects<T>, key: &ObjectKey) -> bool {
+    objects.contains_key(key) && Arc::make_mut(objects).remove(key).is_some()
 }
 
 impl FromIterator<Object> for Snapshot {
     fn from_iter<T: IntoIterator<Item = Object>>(objects: T) -> Self {
         let mut snapshot = Self::default();
-        objects.into_iter().for_each(|object| snapshot.insert(object));
+        for object in objects {
+            snapshot.insert(object);
+        }
         snapshot
     }
 }

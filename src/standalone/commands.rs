@@ -13,10 +13,10 @@ use super::chain;
 use super::cli::{ExplainArgs, ExplainFormat, FolderArgs, RenderArgs, StatusArgs};
 use super::folder::{FolderError, Hints};
 use super::output;
-use super::reloader_client::ReloaderClient;
 use super::site::Site;
 use crate::bundle::Bundle;
 use crate::explain::{self, Request};
+use crate::reloader_client::ReloaderClient;
 use crate::status::{Context, Programmed};
 
 /// Why a command could not do its work.

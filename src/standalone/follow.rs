@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 
 use super::chain;
-use super::reloader_client::{Progress, ReloaderClient, ReloaderStatus, VclError};
 use crate::bundle::Manifest;
+use crate::reloader_client::{Progress, ReloaderClient, ReloaderStatus, VclError};
 
 /// Between questions while the reloader is starting.
 const RETRY: Duration = Duration::from_millis(50);

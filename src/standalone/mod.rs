@@ -20,7 +20,6 @@ mod locate;
 pub mod manifests;
 pub mod output;
 pub mod problem;
-pub mod reloader_client;
 pub mod run;
 pub mod site;
 mod state;

@@ -21,12 +21,12 @@ use super::folder::{FolderError, Hints};
 use super::follow::{Delivery, follow, milliseconds};
 use super::output::{self, Condition};
 use super::problem::{self, Problem};
-use super::reloader_client::ReloaderClient;
 use super::site::{Outcome, Site};
 use super::state::{State, StateError};
 use super::supervisor::{SupervisorError, Wanted, reloader_binary, supervise};
 use super::watch::{Change, Watch};
 use crate::bundle::Manifest;
+use crate::reloader_client::ReloaderClient;
 use crate::snapshot::ObjectId;
 use crate::status::{Context, Programmed};
 

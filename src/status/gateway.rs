@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use gateway_api::experimental::gatewayclasses::GatewayClassStatus;
 use gateway_api::experimental::gateways::{
     GatewayStatus, GatewayStatusAddresses, GatewayStatusListeners, GatewayStatusListenersSupportedKinds,
 };
@@ -10,16 +11,17 @@ use gateway_api::experimental::listenersets::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::Plane;
 use super::conditions::{
     Valid, class_accepted, conflicted, gateway_accepted, listener_accepted, listener_refs,
     listener_set_accepted, not_programmed, owner_not_accepted, programmed, shadowed,
 };
-use super::{Context, Plane};
 use crate::snapshot::GATEWAY_GROUP;
 use crate::translate::report::{ClassReport, GatewayReport, ListenerReport, ListenerSetReport};
 
-pub(super) fn class(it: &ClassReport, context: &Context) -> Vec<Condition> {
-    vec![class_accepted(it.invalid_parameters.as_ref()).at(it.generation, &context.now)]
+pub(super) fn class(it: &ClassReport, now: &Time) -> GatewayClassStatus {
+    let accepted = class_accepted(it.invalid_parameters.as_ref()).at(it.generation, now);
+    GatewayClassStatus { conditions: Some(vec![accepted]), ..GatewayClassStatus::default() }
 }
 
 pub(super) fn gateway(it: &GatewayReport, plane: &Plane, now: &Time) -> GatewayStatus {

@@ -4,6 +4,7 @@
 
 mod conditions;
 mod gateway;
+mod merge;
 mod route;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,9 @@ use gateway_api::experimental::gateways::GatewayStatus;
 use gateway_api::experimental::httproutes::HttpRouteStatus;
 use gateway_api::experimental::listenersets::ListenerSetStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+pub use merge::{is_ours, merge};
+pub use route::route;
 
 use crate::model::ObjectKey;
 use crate::translate::{Report, Settings};
@@ -73,27 +77,25 @@ pub struct Statuses {
 /// Says what the report means. Pure: the time is an argument.
 #[must_use]
 pub fn build(report: &Report, settings: &Settings, context: &Context) -> Statuses {
-    let class =
-        |it| GatewayClassStatus { conditions: Some(gateway::class(it, context)), ..Default::default() };
+    let routes = report.routes.iter().map(|(key, it)| (key.clone(), route(it, settings, &context.now)));
+    Statuses { routes: routes.collect(), ..parents(report, context) }
+}
+
+/// Says what the report means for everything but routes.
+#[must_use]
+pub fn parents(report: &Report, context: &Context) -> Statuses {
+    let now = &context.now;
+    let classes = report.classes.iter().map(|(key, it)| (key.clone(), gateway::class(it, now)));
+    let gateways = report.gateways.iter();
+    let gateways = gateways.map(|(key, it)| (key.clone(), gateway::gateway(it, context.plane(key), now)));
+    let sets = report.listener_sets.iter();
+    let sets =
+        sets.map(|(key, it)| (key.clone(), gateway::listener_set(it, context.plane(&it.gateway), now)));
     Statuses {
-        classes: report.classes.iter().map(|(key, it)| (key.clone(), class(it))).collect(),
-        gateways: report
-            .gateways
-            .iter()
-            .map(|(key, it)| (key.clone(), gateway::gateway(it, context.plane(key), &context.now)))
-            .collect(),
-        listener_sets: report
-            .listener_sets
-            .iter()
-            .map(|(key, it)| {
-                (key.clone(), gateway::listener_set(it, context.plane(&it.gateway), &context.now))
-            })
-            .collect(),
-        routes: report
-            .routes
-            .iter()
-            .map(|(key, it)| (key.clone(), route::route(it, settings, context)))
-            .collect(),
+        classes: classes.collect(),
+        gateways: gateways.collect(),
+        listener_sets: sets.collect(),
+        routes: BTreeMap::new(),
     }
 }
 

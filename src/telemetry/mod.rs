@@ -1,8 +1,12 @@
-//! Logging for all binaries: one subscriber, on standard error, as text or JSON lines.
+//! What all binaries have in common towards those who watch them: logging here, endpoints in [`http`].
+//!
+//! Logging is one subscriber, on standard error, as text or JSON lines.
 //!
 //! Standard output stays free for what a command was asked for. The level comes from `RUST_LOG`
 //! (`info` without it); it takes the usual directives, so `RUST_LOG=info,varnishd=debug` shows all that
 //! varnishd says.
+
+pub mod http;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;

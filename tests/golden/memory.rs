@@ -69,8 +69,12 @@ impl Pool {
 
     fn apply(&self, edit: &Edit, snapshot: &mut Snapshot) {
         match edit {
-            Edit::Insert(index) => snapshot.insert(self.any(*index)),
-            Edit::Remove(index) => snapshot.remove(&self.any(*index).id()),
+            Edit::Insert(index) => {
+                snapshot.insert(self.any(*index));
+            }
+            Edit::Remove(index) => {
+                snapshot.remove(&self.any(*index).id());
+            }
             Edit::Touch(index) => touch(snapshot, *index),
             Edit::Move(index, host) => move_route(snapshot, *index, *host),
             Edit::Replace(index) => *snapshot = index.get(&self.0).iter().cloned().collect(),

@@ -205,8 +205,63 @@ fn parameters(launch: &Launch<'_>) -> Vec<String> {
     ]
     .map(str::to_owned)
     .into();
+    parameters.push(format!("vsl_mask={}", masked()));
     parameters.extend(launch.compiler.command().map(|command| format!("cc_command={command}")));
     parameters
+}
+
+/// The tags that every request writes to Varnish's shared log, of which nobody reads one: that is a fifth of a
+/// hit's CPU time. Errors stay in the log, and so does what holds a transaction together.
+/// Each is named, since not all releases of Varnish know `all`.
+const MASKED: &[&str] = &[
+    "ReqStart",
+    "ReqMethod",
+    "ReqURL",
+    "ReqProtocol",
+    "ReqHeader",
+    "ReqUnset",
+    "ReqAcct",
+    "RespProtocol",
+    "RespStatus",
+    "RespReason",
+    "RespHeader",
+    "RespUnset",
+    "BereqMethod",
+    "BereqURL",
+    "BereqProtocol",
+    "BereqHeader",
+    "BereqUnset",
+    "BereqAcct",
+    "BerespProtocol",
+    "BerespStatus",
+    "BerespReason",
+    "BerespHeader",
+    "BerespUnset",
+    "ObjProtocol",
+    "ObjStatus",
+    "ObjReason",
+    "ObjHeader",
+    "VCL_call",
+    "VCL_return",
+    "VCL_use",
+    "Timestamp",
+    "Hit",
+    "HitMiss",
+    "HitPass",
+    "TTL",
+    "Storage",
+    "Fetch_Body",
+    "Length",
+    "Filters",
+    "Gzip",
+    "PipeAcct",
+    "BackendOpen",
+    "BackendClose",
+];
+
+/// The value of `vsl_mask`, on top of what is masked by default.
+fn masked() -> String {
+    MASKED.iter().map(|tag| format!("-{tag}")).collect::<Vec<_>>().join(",")
 }
 
 #[derive(Default)]

@@ -4,9 +4,9 @@ vcl 4.1;
 
 import selector;
 import std;
-import var;
 
 backend default none;
+{%- if !ports.is_empty() %}
 
 sub vcl_init {
 {%- for port in ports %}
@@ -18,6 +18,7 @@ sub vcl_init {
 {%- endif %}
 {%- endfor %}
 }
+{%- endif %}
 {% for label in labels %}
 sub to_{{ label }} {
 	return (vcl({{ label }}));
@@ -25,9 +26,38 @@ sub to_{{ label }} {
 {% endfor %}
 {%- for port in ports %}
 {%- let table = port.table %}
-{% include "hosts.vcl" %}
+{%- let host = "req.http.Host" %}
+# Hosts under a wildcard are listed, so that the wildcard does not serve them.
+sub {{ table.sub }} {
+{%- include "hosts.vcl" %}
+}
 {% endfor %}
+{%- if !steps.is_empty() %}
+# Other hosts are found by their place in the order of names.
+sub by_name {
+{%- for step in steps %}
+{%- match step %}
+{%- when Step::If(tabs, limit) %}
+{{ tabs }}if (req.http.Host < {{ limit }}) {
+{%- when Step::Else(tabs) %}
+{{ tabs }}} else {
+{%- when Step::Call(tabs, sub) %}
+{{ tabs }}call {{ sub }};
+{%- when Step::End(tabs) %}
+{{ tabs }}}
+{%- endmatch %}
+{%- endfor %}
+}
+{% endif %}
 sub vcl_recv {
+	if (req.http.Host ~ "[^a-z0-9.-]|\.$") {
+		# In lower case, without port and trailing dot.
+		set req.http.Host = std.tolower(regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
+		# Shards rely on it that nothing else is in a host's name (RFC 9112 section 3.2, RFC 3986 section 3.2.2).
+		if (req.http.Host !~ "^([a-z0-9._~!$&'()*+,;=%-]*|\[[0-9a-z:.]+\])$") {
+			return (synth(400));
+		}
+	}
 {%- for port in ports %}
 {%- match port.socket %}
 {%- when Some(socket) %}
@@ -38,6 +68,9 @@ sub vcl_recv {
 	call {{ port.table.sub }};
 {%- endmatch %}
 {%- endfor %}
+{%- if !steps.is_empty() %}
+	call by_name;
+{%- endif %}
 	return (synth(404));
 }
 
@@ -49,11 +82,13 @@ sub respond {
 		set resp.http.Connection = "close";
 	}
 }
+{%- if !ports.is_empty() %}
 
 sub vcl_init {
 {%- for port in ports %}
 {%- let table = port.table %}
-{% include "hosts_init.vcl" %}
+{%- include "hosts_init.vcl" %}
 {%- endfor %}
 }
+{%- endif %}
 

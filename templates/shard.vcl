@@ -1,11 +1,14 @@
 # Copal: a shard, loaded under the label {{ label }}. Its hosts:
-{%- for host in hosts %}
-#   {{ host.comment }}
+{%- for comment in comments %}
+#   {{ comment }}
 {%- endfor %}
 vcl 4.1;
-
+{% if self.has_directors() %}
 import directors;
+{%- endif %}
+{%- if self.adds_lines() %}
 import header;
+{%- endif %}
 import selector;
 import std;
 import var;
@@ -20,6 +23,14 @@ backend default none;
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
+{%- for request in requests %}
+{%- match request.plain %}
+{%- when Some(plain) %}
+	requests.add({{ request.text }}, sub=forward, string={{ plain.key }}, backend={{ plain.backend }}, bool=true);
+{%- when None %}
+	requests.add({{ request.text }}, sub={{ request.sub }}, bool=false);
+{%- endmatch %}
+{%- endfor %}
 {%- for port in ports %}
 {%- let table = port.table %}
 {%- include "hosts_init.vcl" %}

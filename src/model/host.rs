@@ -163,8 +163,8 @@ pub fn normalise(host: &str) -> String {
     let host = host.to_ascii_lowercase();
     let digits = host.trim_end_matches(|c: char| c.is_ascii_digit());
     let name = match digits.strip_suffix(':') {
-        Some(name) if digits.len() < host.len() => name,
-        _ => host.as_str(),
+        Some(name) => name,
+        None => host.as_str(),
     };
     name.strip_suffix('.').unwrap_or(name).to_owned()
 }
@@ -216,7 +216,7 @@ mod tests {
             ("A.Test:80", "a.test"),
             ("a.test.", "a.test"),
             ("a.test.:8080", "a.test"),
-            ("a:", "a:"),
+            ("a:", "a"),
             ("[::1]:80", "[::1]"),
         ] {
             assert_eq!(normalise(host), normal);

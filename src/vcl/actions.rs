@@ -4,10 +4,11 @@ use sha2::{Digest, Sha256};
 
 use super::literal::{VclComment, VclExpr, VclIdent, VclString};
 use super::programs::{ChangeVcl, Fetch, Response, changes};
-use super::shard::{Numbered, director};
+use super::services::backend;
+use super::shard::Numbered;
 use super::urls::{location, rewritten};
 use crate::bundle::hex;
-use crate::model::{Branch, Filters, Forward, ListenerId, Outcome, Rule};
+use crate::model::{Branch, Filters, Forward, ListenerId, Outcome, Rewrite, Rule};
 
 /// A rule's subroutine. It never returns to its caller: each branch ends the request's way through `vcl_recv`.
 pub(super) struct RuleVcl {
@@ -46,8 +47,32 @@ pub(super) struct ForwardVcl {
     pub key: VclString,
     pub host: Option<VclString>,
     pub url: Option<VclExpr>,
-    pub director: VclIdent,
+    pub backend: VclExpr,
     pub websocket: bool,
+}
+
+/// A rule that only forwards: all there is to know of it fits into an entry of the look-up table.
+#[derive(Clone)]
+pub(super) struct PlainVcl {
+    /// What the cache key has besides host and URL.
+    pub key: VclString,
+    pub backend: VclExpr,
+}
+
+/// `None` if a rule does more than to forward.
+pub(super) fn plain(listener: &ListenerId, rule: &Rule) -> Option<PlainVcl> {
+    let [branch] = rule.branches.as_slice() else { return None };
+    let Outcome::Forward(forward) = &branch.outcome else { return None };
+    let unfiltered = [&rule.filters, &branch.filters].iter().all(|filters| **filters == Filters::default());
+    let is_plain = unfiltered
+        && Fetch::of(rule).is_none()
+        && forward.rewrite == Rewrite::default()
+        && !forward.backend.websocket
+        && !forward.backend.endpoints.is_empty();
+    is_plain.then(|| PlainVcl {
+        key: key(listener, rule, branch, forward),
+        backend: backend(&forward.service, &forward.backend),
+    })
 }
 
 /// Programs that the rules of a shard share.
@@ -107,7 +132,7 @@ fn outcome(listener: &ListenerId, rule: &Rule, branch: &Branch) -> OutcomeVcl {
             key: key(listener, rule, branch, it),
             host: it.rewrite.host.as_ref().map(|host| VclString::new(host.as_str())),
             url: it.rewrite.path.as_ref().map(rewritten),
-            director: director(&it.service),
+            backend: backend(&it.service, &it.backend),
             websocket: it.backend.websocket,
         }),
     }

@@ -56,9 +56,4 @@ impl HostTable {
         table.suffixes = labels.iter().rev().map(suffix).collect();
         table
     }
-
-    /// Whether hosts need to be compared at all.
-    pub(super) fn is_any_only(&self) -> bool {
-        self.exact.is_empty() && self.wild.is_empty()
-    }
 }

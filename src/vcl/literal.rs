@@ -95,6 +95,18 @@ impl VclExpr {
     pub(super) fn joined(parts: &[String], operator: &str) -> Self {
         Self(parts.join(operator))
     }
+
+    /// What a director chooses.
+    #[must_use]
+    pub(super) fn chosen_by(director: &VclIdent) -> Self {
+        Self(format!("{}.backend()", director.0))
+    }
+
+    /// A name by itself.
+    #[must_use]
+    pub(super) fn name(ident: &VclIdent) -> Self {
+        Self(ident.0.clone())
+    }
 }
 
 /// An identifier.
@@ -125,6 +137,12 @@ impl VclIdent {
     #[must_use]
     pub fn with_branch(&self, number: usize) -> Self {
         Self(format!("{}__branch_{number}", self.0))
+    }
+
+    /// A fixed word.
+    #[must_use]
+    pub fn word(word: &'static str) -> Self {
+        Self(word.to_owned())
     }
 
     /// An identifier out of a fixed word and a number.

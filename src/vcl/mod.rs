@@ -1,9 +1,10 @@
 //! Model to bundle: complete, static VCL in two tiers.
 //!
-//! The root finds a request's host and hands over to the shard that serves it (`root`, `hosts`); a shard is the VCL
-//! of a few hosts (`shards` divides them, `shard` puts one together): `paths` and `conditions` choose the rule,
-//! `actions` is what it does then, `programs` what it does on fetch and delivery, `urls` are changed URLs. Text
-//! enters VCL through the types of `literal` only. The templates are in `templates/`, one partial a subject.
+//! The root finds the shard of a request's host and hands over to it (`root`); a shard is the VCL of a few hosts
+//! (`shards` divides them, `writer` goes through them, `shard` puts one together): `hosts`, `paths` and `conditions`
+//! choose the rule, `actions` is what it does then, `programs` what it does on fetch and delivery, `services` are
+//! the backends, `urls` are changed URLs. Text enters VCL through the types of `literal` only. The templates are in
+//! `templates/`, one partial a subject.
 
 mod actions;
 mod conditions;
@@ -12,9 +13,11 @@ pub mod literal;
 mod paths;
 mod programs;
 mod root;
+mod services;
 mod shard;
 mod shards;
 mod urls;
+mod writer;
 
 use std::collections::BTreeMap;
 
@@ -27,14 +30,14 @@ use crate::model::Model;
 #[derive(Debug, Default)]
 pub struct Renderer {
     shards: BTreeMap<String, (shard::Content, VclFile)>,
-    root: Option<(root::Hosts, VclFile)>,
+    root: Option<(root::Content, VclFile)>,
 }
 
 impl Renderer {
     /// The bundle for a model. It follows from the model alone, byte by byte, whatever was rendered before.
     pub fn render(&mut self, model: &Model) -> Bundle {
-        let members = shards::divide(model);
-        let hosts = root::hosts(model, &members);
+        let (ranges, members) = shards::divide(model);
+        let root_content = root::Content::new(model, ranges, &members);
         let mut shards = BTreeMap::new();
         for (name, members) in members {
             let content = shard::Content::new(model, &members);
@@ -43,9 +46,9 @@ impl Renderer {
             shards.insert(name, (content, file));
         }
         self.shards = shards;
-        let known = self.root.take().filter(|(known, _)| *known == hosts);
-        let root = known.map_or_else(|| text("root", &root::RootVcl::new(&hosts)), |(_, file)| file);
-        self.root = Some((hosts, root.clone()));
+        let known = self.root.take().filter(|(known, _)| *known == root_content);
+        let root = known.map_or_else(|| text("root", &root::RootVcl::new(&root_content)), |(_, file)| file);
+        self.root = Some((root_content, root.clone()));
         let listen = model.ports.keys().map(|port| ListenSocket { name: shard::socket(*port), port: *port });
         let labelled =
             self.shards.iter().map(|(name, (_, file))| (format!("{NAME_PREFIX}{name}"), file.clone()));

@@ -1,6 +1,7 @@
 //! The look-up of a path within a virtual host.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use super::conditions::condition;
 use super::literal::{VclExpr, VclHeader, VclIdent, VclRegex, VclString};
@@ -56,6 +57,21 @@ impl Paths {
     }
 }
 
+/// The matches of a host where its paths alone decide: prefixes, each with the one rule for it. Others need
+/// [`paths`].
+pub(super) fn by_prefix_alone(it: &VirtualHost) -> Option<BTreeMap<&str, &RouteMatch>> {
+    let mut prefixes = BTreeMap::new();
+    for it in &it.matches {
+        let PathMatch::Prefix(path) = &it.path else { return None };
+        if condition(it).is_some() {
+            return None;
+        }
+        // What comes after a match without a condition is never reached.
+        prefixes.entry(path.trimmed()).or_insert(it.as_ref());
+    }
+    Some(prefixes)
+}
+
 /// Sorts the matches of a host, which come in order of precedence, by path. `rule` names a rule's subroutine.
 pub(super) fn paths(host: usize, it: &VirtualHost, mut rule: impl FnMut(&RouteMatch) -> VclIdent) -> Paths {
     let mut exact: BTreeMap<&str, Vec<Try>> = BTreeMap::new();
@@ -92,7 +108,7 @@ pub(super) fn paths(host: usize, it: &VirtualHost, mut rule: impl FnMut(&RouteMa
 }
 
 /// A URL with `/` appended begins with `PREFIX/` or `PREFIX?` if its path begins with the prefix's elements.
-fn prefix_elements(host: usize, path: &str) -> Vec<VclString> {
+pub(super) fn prefix_elements(host: impl Display, path: &str) -> Vec<VclString> {
     let ends: &[&str] = if path.is_empty() { &["/"] } else { &["/", "?"] };
     ends.iter().map(|end| VclString::new(&format!("{host}{path}{end}"))).collect()
 }

@@ -8,11 +8,10 @@ use askama::Template;
 use super::actions::{OutcomeVcl, Programs, RuleVcl};
 use super::hosts::HostTable;
 use super::literal::{VclComment, VclIdent, VclString};
-use super::paths::{Paths, paths};
 use super::programs::{AllowVcl, ChangeVcl, FetchVcl, ResponseVcl};
-use crate::model::{
-    HostPattern, ListenerId, Model, Outcome, RouteMatch, Rule, Service, ServicePort, VirtualHost,
-};
+use super::services::ServiceVcl;
+use super::writer::{HostVcl, RequestVcl, Writer, not_found};
+use crate::model::{HostPattern, Model, Outcome, Service, ServicePort, VirtualHost};
 
 /// The part of a model that a shard is made from: equal contents give equal VCL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +67,11 @@ impl Content {
 #[template(path = "shard.vcl", escape = "none")]
 pub(super) struct ShardVcl {
     label: VclIdent,
+    /// The hosts that it serves.
+    comments: Vec<VclComment>,
+    single_port: bool,
     services: Vec<ServiceVcl>,
+    requests: Vec<RequestVcl>,
     ports: Vec<PortVcl>,
     hosts: Vec<HostVcl>,
     rules: Vec<RuleVcl>,
@@ -76,31 +79,11 @@ pub(super) struct ShardVcl {
     responses: Vec<ResponseVcl>,
 }
 
-struct ServiceVcl {
-    comment: VclComment,
-    director: VclIdent,
-    backends: Vec<BackendVcl>,
-}
-
-struct BackendVcl {
-    name: VclIdent,
-    host: VclString,
-    port: VclString,
-}
-
 struct PortVcl {
     /// The socket's name, where it has to be told from others.
     socket: Option<VclString>,
+    /// Wildcards, and what serves all other hosts.
     table: HostTable,
-}
-
-struct HostVcl {
-    sub: VclIdent,
-    comment: VclComment,
-    paths: Paths,
-    /// What its paths begin with in the look-up tables.
-    number: VclString,
-    fallback: Option<VclIdent>,
 }
 
 /// Distinct values, each with a number.
@@ -124,11 +107,6 @@ impl<T: PartialEq> Numbered<T> {
     }
 }
 
-/// The director of a Service's port.
-pub(super) fn director(it: &ServicePort) -> VclIdent {
-    VclIdent::new("svc", &[&it.service.namespace, &it.service.name, &it.port.to_string()])
-}
-
 /// The socket of a port, as varnishd and VCL know it.
 pub(super) fn socket(port: u16) -> String {
     format!("http-{port}")
@@ -137,37 +115,31 @@ pub(super) fn socket(port: u16) -> String {
 impl ShardVcl {
     pub(super) fn new(label: &str, content: &Content) -> Self {
         let mut writer = Writer::default();
-        let mut hosts = Vec::new();
         let mut ports = Vec::new();
         for (port, own) in &content.hosts {
-            let all = own.iter().chain(content.fallbacks.get(port).into_iter().flatten());
-            let subs: BTreeMap<&HostPattern, VclIdent> = all
-                .clone()
-                .zip(hosts.len()..)
-                .map(|((host, _), n)| (host, VclIdent::numbered("host", n)))
-                .collect();
-            for (host, it) in all {
-                let vcl = writer.host(hosts.len(), host, it, &subs);
-                hosts.push(vcl);
+            let fallbacks = content.fallbacks.get(port).map(Vec::as_slice).unwrap_or_default();
+            let socket = (!content.single_port).then(|| socket(*port));
+            let entries = writer.port(socket.as_deref(), own, fallbacks);
+            if !entries.is_empty() {
+                let table = HostTable::new(*port, entries.into_iter());
+                ports.push(PortVcl { socket: socket.as_deref().map(VclString::new), table });
             }
-            let entries = own.iter().filter_map(|(host, _)| Some((host, subs.get(host)?.clone())));
-            let socket = (!content.single_port).then(|| VclString::new(&socket(*port)));
-            ports.push(PortVcl { socket, table: HostTable::new(*port, entries) });
         }
         let Programs { fetches, responses } = writer.programs;
         Self {
             label: VclIdent::new("copal", &[label]),
+            comments: writer.comments,
+            single_port: content.single_port,
             services: content.services().into_iter().map(|(port, it)| ServiceVcl::new(port, it)).collect(),
+            requests: writer.requests,
             ports,
-            hosts,
+            hosts: writer.hosts,
             rules: writer.rules,
             fetches: fetches.0.iter().enumerate().map(|(id, it)| FetchVcl::new(id, it)).collect(),
             responses: responses.0.iter().enumerate().map(|(id, it)| ResponseVcl::new(id, it)).collect(),
         }
     }
-}
 
-impl ShardVcl {
     fn has_exact_paths(&self) -> bool {
         self.hosts.iter().any(|host| !host.paths.exact.is_empty())
     }
@@ -175,66 +147,35 @@ impl ShardVcl {
     fn has_prefixes(&self) -> bool {
         self.hosts.iter().any(|host| host.paths.looks_up_prefixes())
     }
-}
 
-impl ServiceVcl {
-    fn new(port: &ServicePort, service: &Service) -> Self {
-        let backend = |endpoint: &std::net::SocketAddr| {
-            let ip = endpoint.ip().to_string();
-            let (key, number) = (&port.service, endpoint.port().to_string());
-            let dashed = ip.replace(['.', ':'], "-");
-            BackendVcl {
-                name: VclIdent::new(
-                    "svc",
-                    &[&key.namespace, &key.name, &port.port.to_string(), &dashed, &number],
-                ),
-                host: VclString::new(&ip),
-                port: VclString::new(&number),
-            }
-        };
-        Self {
-            comment: VclComment::new(format_args!("Service {port}")),
-            director: director(port),
-            backends: service.endpoints.iter().map(backend).collect(),
-        }
-    }
-}
-
-/// Collects what the virtual hosts of a shard share.
-#[derive(Default)]
-struct Writer {
-    rules: Vec<RuleVcl>,
-    /// The rules that have a subroutine, in the order of `rules`.
-    known: Vec<(ListenerId, Arc<Rule>)>,
-    programs: Programs,
-}
-
-impl Writer {
-    fn host(
-        &mut self,
-        number: usize,
-        host: &HostPattern,
-        it: &VirtualHost,
-        subs: &BTreeMap<&HostPattern, VclIdent>,
-    ) -> HostVcl {
-        HostVcl {
-            sub: VclIdent::numbered("host", number),
-            comment: VclComment::new(format_args!("{host}, {}", it.listener)),
-            paths: paths(number, it, |route_match| self.rule(&it.listener, route_match)),
-            number: VclString::new(&number.to_string()),
-            fallback: it.fallback.as_ref().and_then(|host| subs.get(host)).cloned(),
-        }
+    fn has_plain_rules(&self) -> bool {
+        self.requests.iter().any(|request| request.plain.is_some())
     }
 
-    /// The subroutine of a match's rule; rules of several matches and hosts of a listener share one.
-    fn rule(&mut self, listener: &ListenerId, it: &RouteMatch) -> VclIdent {
-        let same = |(known, rule): &(ListenerId, Arc<Rule>)| known == listener && Arc::ptr_eq(rule, &it.rule);
-        if let Some(place) = self.known.iter().position(same) {
-            return VclIdent::numbered("rule", place);
-        }
-        let sub = VclIdent::numbered("rule", self.known.len());
-        self.known.push((listener.clone(), it.rule.clone()));
-        self.rules.push(RuleVcl::new(sub.clone(), listener, &it.rule, &mut self.programs));
-        sub
+    /// Whether the name of a request's host matters.
+    fn compares_hosts(&self) -> bool {
+        !self.requests.is_empty() || self.ports.iter().any(|port| !port.table.wild.is_empty())
+    }
+
+    /// Whether a host has paths without a rule.
+    fn has_gaps(&self) -> bool {
+        self.requests.iter().any(|request| request.sub == not_found())
+    }
+
+    /// What comes before the host in the look-up.
+    fn socket_before_host(&self) -> &'static str {
+        if self.single_port { "" } else { r#"local.socket + "/" + "# }
+    }
+
+    /// Whether a header is added that cannot be joined with others of its name.
+    fn adds_lines(&self) -> bool {
+        let branches = || self.rules.iter().flat_map(|rule| &rule.branches);
+        let requests = self.rules.iter().map(|rule| &rule.request).chain(branches().map(|it| &it.request));
+        let responses = self.responses.iter().map(|it| &it.changes);
+        requests.chain(responses).flatten().any(|change| matches!(change, ChangeVcl::AddLine(..)))
+    }
+
+    fn has_directors(&self) -> bool {
+        self.services.iter().any(|service| service.director.is_some())
     }
 }

@@ -8,20 +8,25 @@ backend {{ backend.name }} { .host = {{ backend.host }}; .port = {{ backend.port
 
 sub vcl_init {
 {%- for service in services %}
-	new {{ service.director }} = directors.round_robin();
+{%- if let Some(director) = service.director %}
+	new {{ director }} = directors.round_robin();
 {%- for backend in service.backends %}
-	{{ service.director }}.add_backend({{ backend.name }});
+	{{ director }}.add_backend({{ backend.name }});
 {%- endfor %}
-{%- endfor %}
-{%- for port in ports %}
-{%- if !port.table.exact.is_empty() %}
-	new {{ port.table.exact_set }} = selector.set();
 {%- endif %}
+{%- endfor %}
+{%- if !requests.is_empty() %}
+	# Hosts with their paths.
+	new requests = selector.set();
+{%- endif %}
+{%- for port in ports %}
 {%- if !port.table.wild.is_empty() %}
 	new {{ port.table.wild_set }} = selector.set();
 {%- endif %}
 {%- endfor %}
-	# Paths of all hosts, each after its host's number.
+{%- if self.has_exact_paths() || self.has_prefixes() %}
+	# Paths of {% if !requests.is_empty() %}other {% endif %}hosts, each after its host's number.
+{%- endif %}
 {%- if self.has_exact_paths() %}
 	new exact_paths = selector.set();
 {%- endif %}

@@ -24,7 +24,7 @@
 {%- if let Some(url) = forward.url %}
 	set req.url = {{ url }};
 {%- endif %}
-	set req.backend_hint = {{ forward.director }}.backend();
+	set req.backend_hint = {{ forward.backend }};
 {%- if forward.websocket %}
 	if (req.method == "GET" && req.http.Upgrade ~ "(?i)^websocket$") {
 		return (pipe);

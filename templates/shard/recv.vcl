@@ -3,12 +3,40 @@
 # Which host a request is for.
 {%- for port in ports %}
 {%- let table = port.table %}
-{% include "hosts.vcl" %}
+{%- let host = "var.get(\"host\")" %}
+
+sub {{ table.sub }} {
+{%- include "hosts.vcl" %}
+}
 {%- endfor %}
 
 sub vcl_recv {
 {%- if !fetches.is_empty() %}
 	unset req.http.X-Copal-Fetch;
+{%- endif %}
+{%- if !requests.is_empty() %}
+	# Host and path in one look-up, as they were sent, which is most often the form to compare.
+	if (requests.hasprefix({{ self.socket_before_host() }}req.http.Host + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
+		return (synth(404));
+	}
+	if (req.url !~ "^/") {
+		return (synth(404));
+	}
+{%- endif %}
+	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
+	if (req.http.Host ~ "[[:upper:]]") {
+		set req.http.Host = std.tolower(req.http.Host);
+	}
+{%- if self.compares_hosts() %}
+	# Without port and trailing dot. The backend gets them: they are part of the cache key.
+	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
+{%- endif %}
+{%- if !requests.is_empty() %}
+	if (requests.hasprefix({{ self.socket_before_host() }}var.get("host") + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
+		return (synth(404));
+	}
 {%- endif %}
 {%- for port in ports %}
 {%- match port.socket %}
@@ -24,12 +52,41 @@ sub vcl_recv {
 }
 
 sub vcl_hash {
-	# The key stands for the listener, the backend and the changes of the request.
-	hash_data(var.get("key"));
-	hash_data(req.url);
-	hash_data(req.http.Host);
+	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
+{%- if self.has_plain_rules() %}
+	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+		hash_data(requests.string(select=LONGEST) + req.url + " " + req.http.Host);
+	} else {
+		hash_data(var.get("key") + req.url + " " + req.http.Host);
+	}
+{%- else %}
+	hash_data(var.get("key") + req.url + " " + req.http.Host);
+{%- endif %}
 	return (lookup);
 }
+{%- if self.has_plain_rules() %}
+
+# A rule that only forwards needs a backend only for what is not in the cache, or to be refreshed.
+sub choose_backend {
+	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+		set req.backend_hint = requests.backend(select=LONGEST);
+	}
+}
+
+sub vcl_hit {
+	if (obj.ttl <= 0s) {
+		call choose_backend;
+	}
+}
+
+sub vcl_miss {
+	call choose_backend;
+}
+
+sub vcl_pass {
+	call choose_backend;
+}
+{%- endif %}
 
 sub vcl_pipe {
 	unset bereq.http.X-Copal-Fetch;

@@ -49,3 +49,9 @@ sub forward {
 	}
 	return (hash);
 }
+{%- if self.has_gaps() %}
+
+sub not_found {
+	return (synth(404));
+}
+{%- endif %}

@@ -368,13 +368,16 @@ mod tests {
         let user = user(&["-p", "vsl_space=80m"]);
         assert_eq!(
             line(&launch(&user, &listen)),
-            "-F -f  -n /s/varnish -S /s/secret -M 127.0.0.1:4000 \
+            format!(
+                "-F -f  -n /s/varnish -S /s/secret -M 127.0.0.1:4000 \
              -a http-80=127.0.0.1:8080,HTTP -a http-8443=127.0.0.1:16443,HTTP -s malloc,256m -j none \
              -p max_vcl=100000 -p cli_limit=1m -p default_ttl=0 -p default_grace=0 -p default_keep=0 \
              -p feature=+http2 -p vcc_err_unref=off -p timeout_idle=60 -p max_retries=50 -p vsl_space=8m \
              -p http_max_hdr=128 -p thread_pool_stack=160k \
-             -p cc_command=tcc -w -c -o %o.o %s && ld -shared -z noexecstack -o %o %o.o && rm -f %o.o \
-             -p vsl_space=80m"
+             -p vsl_mask={} -p cc_command=tcc -w -c -o %o.o %s && ld -shared -z noexecstack -o %o %o.o && rm -f %o.o \
+             -p vsl_space=80m",
+                masked()
+            )
         );
     }
 

@@ -4,8 +4,6 @@
 #   alt.test, Gateway default/gw listener alt
 vcl 4.1;
 
-import directors;
-import header;
 import selector;
 import std;
 import var;
@@ -16,30 +14,20 @@ backend default none;
 backend svc_default__a__80__10-0-0-1__8080 { .host = "10.0.0.1"; .port = "8080"; }
 
 sub vcl_init {
-	new svc_default__a__80 = directors.round_robin();
-	svc_default__a__80.add_backend(svc_default__a__80__10-0-0-1__8080);
-	new hosts_80 = selector.set();
-	new hosts_81 = selector.set();
-	# Paths of all hosts, each after its host's number.
+	# Hosts with their paths.
+	new requests = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
 
-# HTTPRoute default/twice-on-http rule 0
-sub rule_0 {
-	var.set("key", "9d402d755cff3d28743f6526f021936e");
-	set req.backend_hint = svc_default__a__80.backend();
-	call forward;
-}
-
 # HTTPRoute default/invalid rule 0
-sub rule_1 {
+sub rule_0 {
 	# filters[0]: unknown variant `Teleport`, expected one of `RequestHeaderModifier`, `ResponseHeaderModifier`, `RequestMirror`, `RequestRedirect`, `URLRewrite`, `ExtensionRef`, `CORS`, `ExternalAuth`
 	return (synth(500));
 }
 
 # HTTPRoute default/invalid rule 0
-sub rule_2 {
+sub rule_1 {
 	# filters[0]: unknown variant `Teleport`, expected one of `RequestHeaderModifier`, `ResponseHeaderModifier`, `RequestMirror`, `RequestRedirect`, `URLRewrite`, `ExtensionRef`, `CORS`, `ExternalAuth`
 	return (synth(500));
 }
@@ -60,78 +48,71 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-# a.test, Gateway default/gw listener http
-sub host_0 {
-	call rule_0;
-	# The next wider host of the listener.
-	call host_1;
-}
-
 # *, Gateway default/gw listener http
 sub host_1 {
-	call rule_1;
-}
-
-# alt.test, Gateway default/gw listener alt
-sub host_2 {
-	call rule_2;
+	call rule_0;
 }
 
 # Which host a request is for.
+
 sub port_80 {
-	# As it was sent, which is most often the form to compare.
-	if (hosts_80.match(req.http.Host)) {
-		call hosts_80.subroutine(select=UNIQUE);
-		return (synth(404));
-	}
-	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
-	if (req.http.Host ~ "[[:upper:]]") {
-		set req.http.Host = std.tolower(req.http.Host);
-	}
-	# Without port and trailing dot. The backend gets them: they are part of the cache key.
-	var.set("host", regsub(req.http.Host, "\.?(:[0-9]+)?$", ""));
-	if (hosts_80.match(var.get("host"))) {
-		call hosts_80.subroutine(select=UNIQUE);
-		return (synth(404));
-	}
 	call host_1;
-	return (synth(404));
-}
-sub port_81 {
-	# As it was sent, which is most often the form to compare.
-	if (hosts_81.match(req.http.Host)) {
-		call hosts_81.subroutine(select=UNIQUE);
-		return (synth(404));
-	}
-	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
-	if (req.http.Host ~ "[[:upper:]]") {
-		set req.http.Host = std.tolower(req.http.Host);
-	}
-	# Without port and trailing dot. The backend gets them: they are part of the cache key.
-	var.set("host", regsub(req.http.Host, "\.?(:[0-9]+)?$", ""));
-	if (hosts_81.match(var.get("host"))) {
-		call hosts_81.subroutine(select=UNIQUE);
-		return (synth(404));
-	}
-	return (synth(404));
 }
 
 sub vcl_recv {
+	# Host and path in one look-up, as they were sent, which is most often the form to compare.
+	if (requests.hasprefix(local.socket + "/" + req.http.Host + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
+		return (synth(404));
+	}
+	if (req.url !~ "^/") {
+		return (synth(404));
+	}
+	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
+	if (req.http.Host ~ "[[:upper:]]") {
+		set req.http.Host = std.tolower(req.http.Host);
+	}
+	# Without port and trailing dot. The backend gets them: they are part of the cache key.
+	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
+	if (requests.hasprefix(local.socket + "/" + var.get("host") + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
+		return (synth(404));
+	}
 	if (local.socket == "http-80") {
 		call port_80;
-	}
-	if (local.socket == "http-81") {
-		call port_81;
 	}
 	return (synth(404));
 }
 
 sub vcl_hash {
-	# The key stands for the listener, the backend and the changes of the request.
-	hash_data(var.get("key"));
-	hash_data(req.url);
-	hash_data(req.http.Host);
+	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
+	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+		hash_data(requests.string(select=LONGEST) + req.url + " " + req.http.Host);
+	} else {
+		hash_data(var.get("key") + req.url + " " + req.http.Host);
+	}
 	return (lookup);
+}
+
+# A rule that only forwards needs a backend only for what is not in the cache, or to be refreshed.
+sub choose_backend {
+	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+		set req.backend_hint = requests.backend(select=LONGEST);
+	}
+}
+
+sub vcl_hit {
+	if (obj.ttl <= 0s) {
+		call choose_backend;
+	}
+}
+
+sub vcl_miss {
+	call choose_backend;
+}
+
+sub vcl_pass {
+	call choose_backend;
 }
 
 sub vcl_pipe {
@@ -211,6 +192,6 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	hosts_80.add("a.test", sub=host_0);
-	hosts_81.add("alt.test", sub=host_2);
+	requests.add("http-80/a.test/", sub=forward, string="9d402d755cff3d28743f6526f021936e", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
+	requests.add("http-81/alt.test/", sub=rule_1, bool=false);
 }

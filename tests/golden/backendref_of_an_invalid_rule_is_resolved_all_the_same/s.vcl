@@ -2,8 +2,6 @@
 #   *, Gateway default/gw listener http
 vcl 4.1;
 
-import directors;
-import header;
 import selector;
 import std;
 import var;
@@ -14,9 +12,7 @@ backend default none;
 backend svc_default__a__80__10-0-0-1__8080 { .host = "10.0.0.1"; .port = "8080"; }
 
 sub vcl_init {
-	new svc_default__a__80 = directors.round_robin();
-	svc_default__a__80.add_backend(svc_default__a__80__10-0-0-1__8080);
-	# Paths of all hosts, each after its host's number.
+	# Paths of hosts, each after its host's number.
 	new prefixes = selector.set();
 }
 
@@ -37,7 +33,7 @@ sub rule_1 {
 # HTTPRoute default/r rule 2
 sub rule_2 {
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
-	set req.backend_hint = svc_default__a__80.backend();
+	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
 }
 
@@ -65,25 +61,23 @@ sub host_0 {
 }
 
 # Which host a request is for.
+
 sub port_80 {
+	call host_0;
+}
+
+sub vcl_recv {
 	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
 	if (req.http.Host ~ "[[:upper:]]") {
 		set req.http.Host = std.tolower(req.http.Host);
 	}
-	call host_0;
-	return (synth(404));
-}
-
-sub vcl_recv {
 	call port_80;
 	return (synth(404));
 }
 
 sub vcl_hash {
-	# The key stands for the listener, the backend and the changes of the request.
-	hash_data(var.get("key"));
-	hash_data(req.url);
-	hash_data(req.http.Host);
+	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
+	hash_data(var.get("key") + req.url + " " + req.http.Host);
 	return (lookup);
 }
 

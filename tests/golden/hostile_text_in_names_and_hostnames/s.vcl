@@ -3,8 +3,6 @@
 #   *, Gateway default/gw listener http
 vcl 4.1;
 
-import directors;
-import header;
 import selector;
 import std;
 import var;
@@ -15,20 +13,11 @@ backend default none;
 backend svc_default__svc_x22_x3b_x20_x7d__80__10-0-0-6__8080 { .host = "10.0.0.6"; .port = "8080"; }
 
 sub vcl_init {
-	new svc_default__svc_x22_x3b_x20_x7d__80 = directors.round_robin();
-	svc_default__svc_x22_x3b_x20_x7d__80.add_backend(svc_default__svc_x22_x3b_x20_x7d__80__10-0-0-6__8080);
-	new hosts_80 = selector.set();
-	# Paths of all hosts, each after its host's number.
+	# Hosts with their paths.
+	new requests = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
-
-# HTTPRoute default/r?}?sub vcl_recv { return (synth(999)); } rule 0 (*/ C{ abort(); }C)
-sub rule_0 {
-	var.set("key", "ae194bf1a9046312c53f143210241c77");
-	set req.backend_hint = svc_default__svc_x22_x3b_x20_x7d__80.backend();
-	call forward;
-}
 
 # What is looked up in the cache, and what is not.
 sub forward {
@@ -46,20 +35,23 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-# fine.test, Gateway default/gw listener http
-sub host_0 {
-	call rule_0;
-}
-
 # *, Gateway default/gw listener http
 sub host_1 {
 }
 
 # Which host a request is for.
+
 sub port_80 {
-	# As it was sent, which is most often the form to compare.
-	if (hosts_80.match(req.http.Host)) {
-		call hosts_80.subroutine(select=UNIQUE);
+	call host_1;
+}
+
+sub vcl_recv {
+	# Host and path in one look-up, as they were sent, which is most often the form to compare.
+	if (requests.hasprefix(req.http.Host + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
+		return (synth(404));
+	}
+	if (req.url !~ "^/") {
 		return (synth(404));
 	}
 	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
@@ -67,26 +59,44 @@ sub port_80 {
 		set req.http.Host = std.tolower(req.http.Host);
 	}
 	# Without port and trailing dot. The backend gets them: they are part of the cache key.
-	var.set("host", regsub(req.http.Host, "\.?(:[0-9]+)?$", ""));
-	if (hosts_80.match(var.get("host"))) {
-		call hosts_80.subroutine(select=UNIQUE);
+	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
+	if (requests.hasprefix(var.get("host") + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
-	call host_1;
-	return (synth(404));
-}
-
-sub vcl_recv {
 	call port_80;
 	return (synth(404));
 }
 
 sub vcl_hash {
-	# The key stands for the listener, the backend and the changes of the request.
-	hash_data(var.get("key"));
-	hash_data(req.url);
-	hash_data(req.http.Host);
+	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
+	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+		hash_data(requests.string(select=LONGEST) + req.url + " " + req.http.Host);
+	} else {
+		hash_data(var.get("key") + req.url + " " + req.http.Host);
+	}
 	return (lookup);
+}
+
+# A rule that only forwards needs a backend only for what is not in the cache, or to be refreshed.
+sub choose_backend {
+	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+		set req.backend_hint = requests.backend(select=LONGEST);
+	}
+}
+
+sub vcl_hit {
+	if (obj.ttl <= 0s) {
+		call choose_backend;
+	}
+}
+
+sub vcl_miss {
+	call choose_backend;
+}
+
+sub vcl_pass {
+	call choose_backend;
 }
 
 sub vcl_pipe {
@@ -166,5 +176,5 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	hosts_80.add("fine.test", sub=host_0);
+	requests.add("fine.test/", sub=forward, string="ae194bf1a9046312c53f143210241c77", backend=svc_default__svc_x22_x3b_x20_x7d__80__10-0-0-6__8080, bool=true);
 }

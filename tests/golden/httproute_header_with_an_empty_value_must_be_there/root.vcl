@@ -4,28 +4,28 @@ vcl 4.1;
 
 import selector;
 import std;
-import var;
 
 backend default none;
-
-sub vcl_init {
-}
 
 sub to_copal_s {
 	return (vcl(copal_s));
 }
 
-sub port_80 {
-	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
-	if (req.http.Host ~ "[[:upper:]]") {
-		set req.http.Host = std.tolower(req.http.Host);
-	}
+# Other hosts are found by their place in the order of names.
+sub by_name {
 	call to_copal_s;
-	return (synth(404));
 }
 
 sub vcl_recv {
-	call port_80;
+	if (req.http.Host ~ "[^a-z0-9.-]|\.$") {
+		# In lower case, without port and trailing dot.
+		set req.http.Host = std.tolower(regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
+		# Shards rely on it that nothing else is in a host's name (RFC 9112 section 3.2, RFC 3986 section 3.2.2).
+		if (req.http.Host !~ "^([a-z0-9._~!$&'()*+,;=%-]*|\[[0-9a-z:.]+\])$") {
+			return (synth(400));
+		}
+	}
+	call by_name;
 	return (synth(404));
 }
 
@@ -46,8 +46,4 @@ sub respond {
 	if (sess.timeout_idle < 2s) {
 		set resp.http.Connection = "close";
 	}
-}
-
-sub vcl_init {
-
 }

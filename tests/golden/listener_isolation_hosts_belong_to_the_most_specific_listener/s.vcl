@@ -6,8 +6,6 @@
 #   *, Gateway default/gw listener any
 vcl 4.1;
 
-import directors;
-import header;
 import selector;
 import std;
 import var;
@@ -21,43 +19,19 @@ backend svc_default__a__80__10-0-0-1__8080 { .host = "10.0.0.1"; .port = "8080";
 backend svc_default__b__80__10-0-0-2__8080 { .host = "10.0.0.2"; .port = "8080"; }
 
 sub vcl_init {
-	new svc_default__a__80 = directors.round_robin();
-	svc_default__a__80.add_backend(svc_default__a__80__10-0-0-1__8080);
-	new svc_default__b__80 = directors.round_robin();
-	svc_default__b__80.add_backend(svc_default__b__80__10-0-0-2__8080);
-	new hosts_80 = selector.set();
+	# Hosts with their paths.
+	new requests = selector.set();
 	new domains_80 = selector.set();
-	# Paths of all hosts, each after its host's number.
+	# Paths of other hosts, each after its host's number.
 	new prefixes = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
 
-# HTTPRoute default/everywhere rule 0
-sub rule_0 {
-	var.set("key", "8ef87fbc584e7d89904086516b720e33");
-	set req.backend_hint = svc_default__a__80.backend();
-	call forward;
-}
-
-# HTTPRoute default/everywhere rule 0
-sub rule_1 {
-	var.set("key", "8a4f732fba04cb0ed6e0f2742dc93d0b");
-	set req.backend_hint = svc_default__a__80.backend();
-	call forward;
-}
-
-# HTTPRoute default/everywhere rule 0
-sub rule_2 {
-	var.set("key", "4cfda25e20937d7334cbbfd1858f3905");
-	set req.backend_hint = svc_default__a__80.backend();
-	call forward;
-}
-
 # HTTPRoute default/only-any rule 0
-sub rule_3 {
+sub rule_0 {
 	var.set("key", "2e1197fef0568c80277699ea8aa7546e");
-	set req.backend_hint = svc_default__b__80.backend();
+	set req.backend_hint = svc_default__b__80__10-0-0-2__8080;
 	call forward;
 }
 
@@ -77,23 +51,6 @@ sub forward {
 
 # Which rule a request is for. A subroutine that returns has found none.
 
-# www.a.test, Gateway default/gw listener www
-sub host_0 {
-	call rule_0;
-}
-
-# x.a.test, Gateway default/gw listener wild
-sub host_1 {
-	call rule_1;
-}
-
-# x.b.test, Gateway default/gw listener any
-sub host_2 {
-	call rule_2;
-	# The next wider host of the listener.
-	call host_4;
-}
-
 # *.a.test, Gateway default/gw listener wild
 sub host_3 {
 }
@@ -106,10 +63,23 @@ sub host_4 {
 }
 
 # Which host a request is for.
+
 sub port_80 {
-	# As it was sent, which is most often the form to compare.
-	if (hosts_80.match(req.http.Host)) {
-		call hosts_80.subroutine(select=UNIQUE);
+	# Domains of wildcards, those with more labels first.
+	if (domains_80.match(regsub(var.get("host"), "^.+?((?:\.[^.]+){2})$", "\1"))) {
+		call domains_80.subroutine(select=UNIQUE);
+		return (synth(404));
+	}
+	call host_4;
+}
+
+sub vcl_recv {
+	# Host and path in one look-up, as they were sent, which is most often the form to compare.
+	if (requests.hasprefix(req.http.Host + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
+		return (synth(404));
+	}
+	if (req.url !~ "^/") {
 		return (synth(404));
 	}
 	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
@@ -117,31 +87,44 @@ sub port_80 {
 		set req.http.Host = std.tolower(req.http.Host);
 	}
 	# Without port and trailing dot. The backend gets them: they are part of the cache key.
-	var.set("host", regsub(req.http.Host, "\.?(:[0-9]+)?$", ""));
-	if (hosts_80.match(var.get("host"))) {
-		call hosts_80.subroutine(select=UNIQUE);
+	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
+	if (requests.hasprefix(var.get("host") + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
-	# Domains of wildcards, those with more labels first.
-	if (domains_80.match(regsub(var.get("host"), "^.+?((?:\.[^.]+){2})$", "\1"))) {
-		call domains_80.subroutine(select=UNIQUE);
-		return (synth(404));
-	}
-	call host_4;
-	return (synth(404));
-}
-
-sub vcl_recv {
 	call port_80;
 	return (synth(404));
 }
 
 sub vcl_hash {
-	# The key stands for the listener, the backend and the changes of the request.
-	hash_data(var.get("key"));
-	hash_data(req.url);
-	hash_data(req.http.Host);
+	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
+	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+		hash_data(requests.string(select=LONGEST) + req.url + " " + req.http.Host);
+	} else {
+		hash_data(var.get("key") + req.url + " " + req.http.Host);
+	}
 	return (lookup);
+}
+
+# A rule that only forwards needs a backend only for what is not in the cache, or to be refreshed.
+sub choose_backend {
+	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+		set req.backend_hint = requests.backend(select=LONGEST);
+	}
+}
+
+sub vcl_hit {
+	if (obj.ttl <= 0s) {
+		call choose_backend;
+	}
+}
+
+sub vcl_miss {
+	call choose_backend;
+}
+
+sub vcl_pass {
+	call choose_backend;
 }
 
 sub vcl_pipe {
@@ -221,10 +204,10 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	hosts_80.add("www.a.test", sub=host_0);
-	hosts_80.add("x.a.test", sub=host_1);
-	hosts_80.add("x.b.test", sub=host_2);
+	requests.add("www.a.test/", sub=forward, string="8ef87fbc584e7d89904086516b720e33", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
+	requests.add("x.a.test/", sub=forward, string="8a4f732fba04cb0ed6e0f2742dc93d0b", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
+	requests.add("x.b.test/", sub=forward, string="4cfda25e20937d7334cbbfd1858f3905", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
 	domains_80.add(".a.test", sub=host_3);
-	prefixes.add("4/any/", sub=rule_3);
-	prefixes.add("4/any?", sub=rule_3);
+	prefixes.add("4/any/", sub=rule_0);
+	prefixes.add("4/any?", sub=rule_0);
 }

@@ -2,8 +2,6 @@
 #   b.test, Gateway default/gw listener fine
 vcl 4.1;
 
-import directors;
-import header;
 import selector;
 import std;
 import var;
@@ -11,8 +9,8 @@ import var;
 backend default none;
 
 sub vcl_init {
-	new hosts_80 = selector.set();
-	# Paths of all hosts, each after its host's number.
+	# Hosts with their paths.
+	new requests = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -31,17 +29,21 @@ sub forward {
 	return (hash);
 }
 
-# Which rule a request is for. A subroutine that returns has found none.
-
-# b.test, Gateway default/gw listener fine
-sub host_0 {
+sub not_found {
+	return (synth(404));
 }
 
+# Which rule a request is for. A subroutine that returns has found none.
+
 # Which host a request is for.
-sub port_80 {
-	# As it was sent, which is most often the form to compare.
-	if (hosts_80.match(req.http.Host)) {
-		call hosts_80.subroutine(select=UNIQUE);
+
+sub vcl_recv {
+	# Host and path in one look-up, as they were sent, which is most often the form to compare.
+	if (requests.hasprefix(req.http.Host + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
+		return (synth(404));
+	}
+	if (req.url !~ "^/") {
 		return (synth(404));
 	}
 	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
@@ -49,24 +51,17 @@ sub port_80 {
 		set req.http.Host = std.tolower(req.http.Host);
 	}
 	# Without port and trailing dot. The backend gets them: they are part of the cache key.
-	var.set("host", regsub(req.http.Host, "\.?(:[0-9]+)?$", ""));
-	if (hosts_80.match(var.get("host"))) {
-		call hosts_80.subroutine(select=UNIQUE);
+	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
+	if (requests.hasprefix(var.get("host") + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
 	return (synth(404));
 }
 
-sub vcl_recv {
-	call port_80;
-	return (synth(404));
-}
-
 sub vcl_hash {
-	# The key stands for the listener, the backend and the changes of the request.
-	hash_data(var.get("key"));
-	hash_data(req.url);
-	hash_data(req.http.Host);
+	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
+	hash_data(var.get("key") + req.url + " " + req.http.Host);
 	return (lookup);
 }
 
@@ -147,5 +142,5 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	hosts_80.add("b.test", sub=host_0);
+	requests.add("b.test/", sub=not_found, bool=false);
 }

@@ -4,8 +4,6 @@
 #   gw.test, Gateway default/gw listener http
 vcl 4.1;
 
-import directors;
-import header;
 import selector;
 import std;
 import var;
@@ -16,20 +14,11 @@ backend default none;
 backend svc_default__b__80__10-0-0-2__8080 { .host = "10.0.0.2"; .port = "8080"; }
 
 sub vcl_init {
-	new svc_default__b__80 = directors.round_robin();
-	svc_default__b__80.add_backend(svc_default__b__80__10-0-0-2__8080);
-	new hosts_80 = selector.set();
-	# Paths of all hosts, each after its host's number.
+	# Hosts with their paths.
+	new requests = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
-
-# HTTPRoute default/older rule 0
-sub rule_0 {
-	var.set("key", "d9ad623511fb1167d7428708223ac105");
-	set req.backend_hint = svc_default__b__80.backend();
-	call forward;
-}
 
 # What is looked up in the cache, and what is not.
 sub forward {
@@ -45,26 +34,21 @@ sub forward {
 	return (hash);
 }
 
+sub not_found {
+	return (synth(404));
+}
+
 # Which rule a request is for. A subroutine that returns has found none.
 
-# younger.test, ListenerSet default/a-younger listener own
-sub host_0 {
-}
-
-# older.test, ListenerSet default/b-older listener own
-sub host_1 {
-	call rule_0;
-}
-
-# gw.test, Gateway default/gw listener http
-sub host_2 {
-}
-
 # Which host a request is for.
-sub port_80 {
-	# As it was sent, which is most often the form to compare.
-	if (hosts_80.match(req.http.Host)) {
-		call hosts_80.subroutine(select=UNIQUE);
+
+sub vcl_recv {
+	# Host and path in one look-up, as they were sent, which is most often the form to compare.
+	if (requests.hasprefix(req.http.Host + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
+		return (synth(404));
+	}
+	if (req.url !~ "^/") {
 		return (synth(404));
 	}
 	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
@@ -72,25 +56,43 @@ sub port_80 {
 		set req.http.Host = std.tolower(req.http.Host);
 	}
 	# Without port and trailing dot. The backend gets them: they are part of the cache key.
-	var.set("host", regsub(req.http.Host, "\.?(:[0-9]+)?$", ""));
-	if (hosts_80.match(var.get("host"))) {
-		call hosts_80.subroutine(select=UNIQUE);
+	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
+	if (requests.hasprefix(var.get("host") + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
 	return (synth(404));
 }
 
-sub vcl_recv {
-	call port_80;
-	return (synth(404));
+sub vcl_hash {
+	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
+	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+		hash_data(requests.string(select=LONGEST) + req.url + " " + req.http.Host);
+	} else {
+		hash_data(var.get("key") + req.url + " " + req.http.Host);
+	}
+	return (lookup);
 }
 
-sub vcl_hash {
-	# The key stands for the listener, the backend and the changes of the request.
-	hash_data(var.get("key"));
-	hash_data(req.url);
-	hash_data(req.http.Host);
-	return (lookup);
+# A rule that only forwards needs a backend only for what is not in the cache, or to be refreshed.
+sub choose_backend {
+	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+		set req.backend_hint = requests.backend(select=LONGEST);
+	}
+}
+
+sub vcl_hit {
+	if (obj.ttl <= 0s) {
+		call choose_backend;
+	}
+}
+
+sub vcl_miss {
+	call choose_backend;
+}
+
+sub vcl_pass {
+	call choose_backend;
 }
 
 sub vcl_pipe {
@@ -170,7 +172,7 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	hosts_80.add("younger.test", sub=host_0);
-	hosts_80.add("older.test", sub=host_1);
-	hosts_80.add("gw.test", sub=host_2);
+	requests.add("younger.test/", sub=not_found, bool=false);
+	requests.add("older.test/", sub=forward, string="d9ad623511fb1167d7428708223ac105", backend=svc_default__b__80__10-0-0-2__8080, bool=true);
+	requests.add("gw.test/", sub=not_found, bool=false);
 }

@@ -2,8 +2,6 @@
 #   *, Gateway default/gw listener http
 vcl 4.1;
 
-import directors;
-import header;
 import selector;
 import std;
 import var;
@@ -11,7 +9,6 @@ import var;
 backend default none;
 
 sub vcl_init {
-	# Paths of all hosts, each after its host's number.
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -37,25 +34,23 @@ sub host_0 {
 }
 
 # Which host a request is for.
+
 sub port_80 {
+	call host_0;
+}
+
+sub vcl_recv {
 	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
 	if (req.http.Host ~ "[[:upper:]]") {
 		set req.http.Host = std.tolower(req.http.Host);
 	}
-	call host_0;
-	return (synth(404));
-}
-
-sub vcl_recv {
 	call port_80;
 	return (synth(404));
 }
 
 sub vcl_hash {
-	# The key stands for the listener, the backend and the changes of the request.
-	hash_data(var.get("key"));
-	hash_data(req.url);
-	hash_data(req.http.Host);
+	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
+	hash_data(var.get("key") + req.url + " " + req.http.Host);
 	return (lookup);
 }
 

@@ -4,14 +4,18 @@ vcl 4.1;
 
 import selector;
 import std;
-import var;
 
 backend default none;
 
-sub vcl_init {
-}
-
 sub vcl_recv {
+	if (req.http.Host ~ "[^a-z0-9.-]|\.$") {
+		# In lower case, without port and trailing dot.
+		set req.http.Host = std.tolower(regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
+		# Shards rely on it that nothing else is in a host's name (RFC 9112 section 3.2, RFC 3986 section 3.2.2).
+		if (req.http.Host !~ "^([a-z0-9._~!$&'()*+,;=%-]*|\[[0-9a-z:.]+\])$") {
+			return (synth(400));
+		}
+	}
 	return (synth(404));
 }
 
@@ -32,7 +36,4 @@ sub respond {
 	if (sess.timeout_idle < 2s) {
 		set resp.http.Connection = "close";
 	}
-}
-
-sub vcl_init {
 }

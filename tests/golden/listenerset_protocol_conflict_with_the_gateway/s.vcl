@@ -3,8 +3,6 @@
 #   *, ListenerSet default/set listener http
 vcl 4.1;
 
-import directors;
-import header;
 import selector;
 import std;
 import var;
@@ -12,8 +10,8 @@ import var;
 backend default none;
 
 sub vcl_init {
-	new hosts_80 = selector.set();
-	# Paths of all hosts, each after its host's number.
+	# Hosts with their paths.
+	new requests = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -32,21 +30,29 @@ sub forward {
 	return (hash);
 }
 
-# Which rule a request is for. A subroutine that returns has found none.
-
-# gw.test, Gateway default/gw listener http
-sub host_0 {
+sub not_found {
+	return (synth(404));
 }
+
+# Which rule a request is for. A subroutine that returns has found none.
 
 # *, ListenerSet default/set listener http
 sub host_1 {
 }
 
 # Which host a request is for.
-sub port_80 {
-	# As it was sent, which is most often the form to compare.
-	if (hosts_80.match(req.http.Host)) {
-		call hosts_80.subroutine(select=UNIQUE);
+
+sub port_8080 {
+	call host_1;
+}
+
+sub vcl_recv {
+	# Host and path in one look-up, as they were sent, which is most often the form to compare.
+	if (requests.hasprefix(local.socket + "/" + req.http.Host + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
+		return (synth(404));
+	}
+	if (req.url !~ "^/") {
 		return (synth(404));
 	}
 	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
@@ -54,25 +60,10 @@ sub port_80 {
 		set req.http.Host = std.tolower(req.http.Host);
 	}
 	# Without port and trailing dot. The backend gets them: they are part of the cache key.
-	var.set("host", regsub(req.http.Host, "\.?(:[0-9]+)?$", ""));
-	if (hosts_80.match(var.get("host"))) {
-		call hosts_80.subroutine(select=UNIQUE);
+	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
+	if (requests.hasprefix(local.socket + "/" + var.get("host") + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
 		return (synth(404));
-	}
-	return (synth(404));
-}
-sub port_8080 {
-	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
-	if (req.http.Host ~ "[[:upper:]]") {
-		set req.http.Host = std.tolower(req.http.Host);
-	}
-	call host_1;
-	return (synth(404));
-}
-
-sub vcl_recv {
-	if (local.socket == "http-80") {
-		call port_80;
 	}
 	if (local.socket == "http-8080") {
 		call port_8080;
@@ -81,10 +72,8 @@ sub vcl_recv {
 }
 
 sub vcl_hash {
-	# The key stands for the listener, the backend and the changes of the request.
-	hash_data(var.get("key"));
-	hash_data(req.url);
-	hash_data(req.http.Host);
+	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
+	hash_data(var.get("key") + req.url + " " + req.http.Host);
 	return (lookup);
 }
 
@@ -165,5 +154,5 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	hosts_80.add("gw.test", sub=host_0);
+	requests.add("http-80/gw.test/", sub=not_found, bool=false);
 }

@@ -4,8 +4,6 @@
 #   *, Gateway default/gw listener http
 vcl 4.1;
 
-import directors;
-import header;
 import selector;
 import std;
 import var;
@@ -19,27 +17,16 @@ backend svc_default__a__80__10-0-0-1__8080 { .host = "10.0.0.1"; .port = "8080";
 backend svc_default__b__80__10-0-0-2__8080 { .host = "10.0.0.2"; .port = "8080"; }
 
 sub vcl_init {
-	new svc_default__a__80 = directors.round_robin();
-	svc_default__a__80.add_backend(svc_default__a__80__10-0-0-1__8080);
-	new svc_default__b__80 = directors.round_robin();
-	svc_default__b__80.add_backend(svc_default__b__80__10-0-0-2__8080);
-	new hosts_80 = selector.set();
-	# Paths of all hosts, each after its host's number.
+	# Hosts with their paths.
+	new requests = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
 
-# HTTPRoute default/from-default rule 0
-sub rule_0 {
-	var.set("key", "8551dcabc12bb18b5575df5a19dafece");
-	set req.backend_hint = svc_default__a__80.backend();
-	call forward;
-}
-
 # HTTPRoute default/to-the-gateway rule 0
-sub rule_1 {
+sub rule_0 {
 	var.set("key", "a1b6db6049c23b6f2d3dc10e307960e0");
-	set req.backend_hint = svc_default__b__80.backend();
+	set req.backend_hint = svc_default__b__80__10-0-0-2__8080;
 	call forward;
 }
 
@@ -57,27 +44,30 @@ sub forward {
 	return (hash);
 }
 
+sub not_found {
+	return (synth(404));
+}
+
 # Which rule a request is for. A subroutine that returns has found none.
-
-# same.test, ListenerSet far/set listener same
-sub host_0 {
-}
-
-# all.test, ListenerSet far/set listener all
-sub host_1 {
-	call rule_0;
-}
 
 # *, Gateway default/gw listener http
 sub host_2 {
-	call rule_1;
+	call rule_0;
 }
 
 # Which host a request is for.
+
 sub port_80 {
-	# As it was sent, which is most often the form to compare.
-	if (hosts_80.match(req.http.Host)) {
-		call hosts_80.subroutine(select=UNIQUE);
+	call host_2;
+}
+
+sub vcl_recv {
+	# Host and path in one look-up, as they were sent, which is most often the form to compare.
+	if (requests.hasprefix(req.http.Host + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
+		return (synth(404));
+	}
+	if (req.url !~ "^/") {
 		return (synth(404));
 	}
 	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
@@ -85,26 +75,44 @@ sub port_80 {
 		set req.http.Host = std.tolower(req.http.Host);
 	}
 	# Without port and trailing dot. The backend gets them: they are part of the cache key.
-	var.set("host", regsub(req.http.Host, "\.?(:[0-9]+)?$", ""));
-	if (hosts_80.match(var.get("host"))) {
-		call hosts_80.subroutine(select=UNIQUE);
+	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
+	if (requests.hasprefix(var.get("host") + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
-	call host_2;
-	return (synth(404));
-}
-
-sub vcl_recv {
 	call port_80;
 	return (synth(404));
 }
 
 sub vcl_hash {
-	# The key stands for the listener, the backend and the changes of the request.
-	hash_data(var.get("key"));
-	hash_data(req.url);
-	hash_data(req.http.Host);
+	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
+	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+		hash_data(requests.string(select=LONGEST) + req.url + " " + req.http.Host);
+	} else {
+		hash_data(var.get("key") + req.url + " " + req.http.Host);
+	}
 	return (lookup);
+}
+
+# A rule that only forwards needs a backend only for what is not in the cache, or to be refreshed.
+sub choose_backend {
+	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+		set req.backend_hint = requests.backend(select=LONGEST);
+	}
+}
+
+sub vcl_hit {
+	if (obj.ttl <= 0s) {
+		call choose_backend;
+	}
+}
+
+sub vcl_miss {
+	call choose_backend;
+}
+
+sub vcl_pass {
+	call choose_backend;
 }
 
 sub vcl_pipe {
@@ -184,6 +192,6 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	hosts_80.add("same.test", sub=host_0);
-	hosts_80.add("all.test", sub=host_1);
+	requests.add("same.test/", sub=not_found, bool=false);
+	requests.add("all.test/", sub=forward, string="8551dcabc12bb18b5575df5a19dafece", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
 }

@@ -3,8 +3,6 @@
 #   *, Gateway default/gw listener alt
 vcl 4.1;
 
-import directors;
-import header;
 import selector;
 import std;
 import var;
@@ -12,7 +10,7 @@ import var;
 backend default none;
 
 sub vcl_init {
-	# Paths of all hosts, each after its host's number.
+	# Paths of hosts, each after its host's number.
 	new prefixes = selector.set();
 }
 
@@ -133,24 +131,20 @@ sub host_1 {
 }
 
 # Which host a request is for.
+
 sub port_80 {
-	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
-	if (req.http.Host ~ "[[:upper:]]") {
-		set req.http.Host = std.tolower(req.http.Host);
-	}
 	call host_0;
-	return (synth(404));
 }
+
 sub port_8080 {
-	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
-	if (req.http.Host ~ "[[:upper:]]") {
-		set req.http.Host = std.tolower(req.http.Host);
-	}
 	call host_1;
-	return (synth(404));
 }
 
 sub vcl_recv {
+	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
+	if (req.http.Host ~ "[[:upper:]]") {
+		set req.http.Host = std.tolower(req.http.Host);
+	}
 	if (local.socket == "http-80") {
 		call port_80;
 	}
@@ -161,10 +155,8 @@ sub vcl_recv {
 }
 
 sub vcl_hash {
-	# The key stands for the listener, the backend and the changes of the request.
-	hash_data(var.get("key"));
-	hash_data(req.url);
-	hash_data(req.http.Host);
+	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
+	hash_data(var.get("key") + req.url + " " + req.http.Host);
 	return (lookup);
 }
 

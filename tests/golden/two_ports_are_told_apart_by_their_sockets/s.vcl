@@ -3,8 +3,6 @@
 #   admin.test, Gateway default/gw listener admin
 vcl 4.1;
 
-import directors;
-import header;
 import selector;
 import std;
 import var;
@@ -18,13 +16,8 @@ backend svc_default__a__80__10-0-0-1__8080 { .host = "10.0.0.1"; .port = "8080";
 backend svc_default__b__80__10-0-0-2__8080 { .host = "10.0.0.2"; .port = "8080"; }
 
 sub vcl_init {
-	new svc_default__a__80 = directors.round_robin();
-	svc_default__a__80.add_backend(svc_default__a__80__10-0-0-1__8080);
-	new svc_default__b__80 = directors.round_robin();
-	svc_default__b__80.add_backend(svc_default__b__80__10-0-0-2__8080);
-	new hosts_8080 = selector.set();
-	# Paths of all hosts, each after its host's number.
-	new prefixes = selector.set();
+	# Hosts with their paths.
+	new requests = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -32,21 +25,7 @@ sub vcl_init {
 # HTTPRoute default/both rule 0
 sub rule_0 {
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
-	set req.backend_hint = svc_default__a__80.backend();
-	call forward;
-}
-
-# HTTPRoute default/admin rule 0
-sub rule_1 {
-	var.set("key", "fe0833d0bd937cb87cdec893584f631c");
-	set req.backend_hint = svc_default__b__80.backend();
-	call forward;
-}
-
-# HTTPRoute default/both rule 0
-sub rule_2 {
-	var.set("key", "6a47e2ec5a24fa157aa564aedd3bee58");
-	set req.backend_hint = svc_default__a__80.backend();
+	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
 }
 
@@ -71,26 +50,19 @@ sub host_0 {
 	call rule_0;
 }
 
-# admin.test, Gateway default/gw listener admin
-sub host_1 {
-	if (prefixes.hasprefix("1" + req.url + "/")) {
-		call prefixes.subroutine(select=LONGEST);
-	}
+# Which host a request is for.
+
+sub port_80 {
+	call host_0;
 }
 
-# Which host a request is for.
-sub port_80 {
-	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
-	if (req.http.Host ~ "[[:upper:]]") {
-		set req.http.Host = std.tolower(req.http.Host);
+sub vcl_recv {
+	# Host and path in one look-up, as they were sent, which is most often the form to compare.
+	if (requests.hasprefix(local.socket + "/" + req.http.Host + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
+		return (synth(404));
 	}
-	call host_0;
-	return (synth(404));
-}
-sub port_8080 {
-	# As it was sent, which is most often the form to compare.
-	if (hosts_8080.match(req.http.Host)) {
-		call hosts_8080.subroutine(select=UNIQUE);
+	if (req.url !~ "^/") {
 		return (synth(404));
 	}
 	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
@@ -98,30 +70,46 @@ sub port_8080 {
 		set req.http.Host = std.tolower(req.http.Host);
 	}
 	# Without port and trailing dot. The backend gets them: they are part of the cache key.
-	var.set("host", regsub(req.http.Host, "\.?(:[0-9]+)?$", ""));
-	if (hosts_8080.match(var.get("host"))) {
-		call hosts_8080.subroutine(select=UNIQUE);
+	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
+	if (requests.hasprefix(local.socket + "/" + var.get("host") + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
-	return (synth(404));
-}
-
-sub vcl_recv {
 	if (local.socket == "http-80") {
 		call port_80;
-	}
-	if (local.socket == "http-8080") {
-		call port_8080;
 	}
 	return (synth(404));
 }
 
 sub vcl_hash {
-	# The key stands for the listener, the backend and the changes of the request.
-	hash_data(var.get("key"));
-	hash_data(req.url);
-	hash_data(req.http.Host);
+	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
+	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+		hash_data(requests.string(select=LONGEST) + req.url + " " + req.http.Host);
+	} else {
+		hash_data(var.get("key") + req.url + " " + req.http.Host);
+	}
 	return (lookup);
+}
+
+# A rule that only forwards needs a backend only for what is not in the cache, or to be refreshed.
+sub choose_backend {
+	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+		set req.backend_hint = requests.backend(select=LONGEST);
+	}
+}
+
+sub vcl_hit {
+	if (obj.ttl <= 0s) {
+		call choose_backend;
+	}
+}
+
+sub vcl_miss {
+	call choose_backend;
+}
+
+sub vcl_pass {
+	call choose_backend;
 }
 
 sub vcl_pipe {
@@ -201,8 +189,7 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	hosts_8080.add("admin.test", sub=host_1);
-	prefixes.add("1/", sub=rule_2);
-	prefixes.add("1/metrics/", sub=rule_1);
-	prefixes.add("1/metrics?", sub=rule_1);
+	requests.add("http-8080/admin.test/", sub=forward, string="6a47e2ec5a24fa157aa564aedd3bee58", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
+	requests.add("http-8080/admin.test/metrics/", sub=forward, string="fe0833d0bd937cb87cdec893584f631c", backend=svc_default__b__80__10-0-0-2__8080, bool=true);
+	requests.add("http-8080/admin.test/metrics?", sub=forward, string="fe0833d0bd937cb87cdec893584f631c", backend=svc_default__b__80__10-0-0-2__8080, bool=true);
 }

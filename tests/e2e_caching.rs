@@ -226,3 +226,22 @@ fn internal_headers(gateway: &Gateway) -> BTreeSet<String> {
     }
     names
 }
+
+#[test]
+fn a_stale_answer_is_refreshed_from_the_rules_own_backend() {
+    let [one] = Backend::group(["one"]);
+    let gateway = Gateway::shared();
+    gateway.scene(
+        "stale",
+        &[services(&[&one]), route("r", &["stale.test"], "- backendRefs: [{name: one, port: 80}]")],
+    );
+    let request = get("stale.test", "/x?cc=max-age=1,stale-while-revalidate=60");
+    let first = gateway.send(&request).told("serial");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(gateway.send(&request).told("serial"), first, "served while it is refreshed");
+    gateway.wait_for("the refreshed answer", std::time::Duration::from_secs(5), || {
+        let response = gateway.send(&request);
+        assert_eq!(response.status, 200);
+        response.told("serial") != first
+    });
+}

@@ -339,3 +339,79 @@ fn one_route_on_two_gateways_answers_on_both() {
     );
     assert_eq!(shared().send(&get("two.test", "/").port(82)).status, 404);
 }
+
+/// More hosts than one VCL holds.
+#[test]
+fn many_hosts_are_found_by_their_place_in_the_order_of_names() {
+    const HOSTS: usize = 150;
+    let [even, odd, wild] = Backend::group(["even", "odd", "wild"]);
+    let rules = |backend: &str| {
+        (0..4)
+            .map(|n| {
+                format!(
+                    "- matches: [{{path: {{value: /{n}}}}}]\n  backendRefs: [{{name: {backend}, port: 80}}]\n"
+                )
+            })
+            .collect::<String>()
+    };
+    let number =
+        |n: usize| route(&format!("n{n}"), &[&format!("n{n}.many.test")], &rules(["even", "odd"][n % 2]));
+    let manifests = [
+        services(&[&even, &odd, &wild]),
+        (0..HOSTS).map(number).collect(),
+        route("wild", &["*.wild.test"], &rules("wild")),
+        route("below", &["n7.wild.test"], &rules("odd")),
+    ];
+    let gateway = Gateway::start(
+        &[80],
+        &[("gw.yaml", gateway("gw", &listener("http", 80))), ("r.yaml", manifests.concat())],
+    );
+    let shards = gateway.status()["vcls"].as_array().map_or(0, Vec::len);
+    assert!(shards > 4, "{}", gateway.status());
+    let each = |n: usize| format!("GET n{n}.many.test/{} -> 200 {}\n", n % 4, ["even", "odd"][n % 2]);
+    gateway.check(&(0..HOSTS).map(each).collect::<String>());
+    gateway.check(
+        "
+        GET N77.Many.Test/1           -> 200 odd
+        GET n77.many.test:8080/1      -> 200 odd
+        GET n77.many.test:/1          -> 200 odd
+        GET n77.many.test./1?x        -> 200 odd
+        GET n77.many.test/5           -> 404
+        GET n777.many.test/1          -> 404
+        GET many.test/1               -> 404
+        GET zzz.test/1                -> 404
+        GET a/1                       -> 404
+        GET x.wild.test/2             -> 200 wild
+        GET X.Y.wild.test:80/2        -> 200 wild
+        GET n7.wild.test/2            -> 200 odd
+        GET n7.wild.test/5            -> 404
+        ",
+    );
+}
+
+/// Otherwise a part of the path could be sent as part of the host, to reach what the route does not offer.
+#[test]
+fn a_host_with_anything_but_a_name_in_it_is_a_bad_request() {
+    let [one] = Backend::group(["one"]);
+    let gateway = Gateway::shared();
+    let rules = "- matches: [{path: {value: /open}}]\n  backendRefs: [{name: one, port: 80}]\n";
+    gateway.scene("bad-hosts", &[services(&[&one]), route("r", &["bad-hosts.test"], rules)]);
+    let status = |host: &str| gateway.send(&get(host, "/secret")).status;
+    for host in [
+        "bad-hosts.test/open",
+        "bad-hosts.test/open/",
+        "bad-hosts.test?",
+        "a b",
+        "a@b",
+        "[x",
+        "a:b:1",
+        "a:x",
+        "\u{e9}.test",
+    ] {
+        assert_eq!(status(host), 400, "{host}");
+    }
+    for host in ["bad-hosts.test", "other_host", "[::1]:80", "192.0.2.1:80"] {
+        assert_eq!(status(host), 404, "{host}");
+    }
+    assert_eq!(one.requests(), 0);
+}

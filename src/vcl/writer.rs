@@ -74,25 +74,24 @@ impl Writer {
     fn exact(&mut self, key: &str, number: usize, host: &HostPattern, it: &VirtualHost, subs: &Subs<'_>) {
         let Some(prefixes) = by_prefix_alone(it) else {
             self.host(number, host, it, subs);
-            self.request(key, "", VclIdent::numbered("host", number));
+            self.request(key, "", &VclIdent::numbered("host", number));
             return;
         };
         if !prefixes.contains_key("") {
             let fallback = it.fallback.as_ref().and_then(|host| subs.get(host)).cloned();
-            self.request(key, "", fallback.unwrap_or_else(not_found));
+            self.request(key, "", &fallback.unwrap_or_else(not_found));
         }
         for (path, route_match) in prefixes {
-            match plain(&it.listener, &route_match.rule) {
-                Some(rule) => self.plain(key, path, &rule),
-                None => {
-                    let rule = self.rule(&it.listener, route_match);
-                    self.request(key, path, rule);
-                }
+            if let Some(rule) = plain(&it.listener, &route_match.rule) {
+                self.plain(key, path, &rule);
+            } else {
+                let rule = self.rule(&it.listener, route_match);
+                self.request(key, path, &rule);
             }
         }
     }
 
-    fn request(&mut self, key: &str, path: &str, sub: VclIdent) {
+    fn request(&mut self, key: &str, path: &str, sub: &VclIdent) {
         let elements = prefix_elements(key, path).into_iter();
         self.requests.extend(elements.map(|text| RequestVcl { text, sub: sub.clone(), plain: None }));
     }

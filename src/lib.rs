@@ -18,6 +18,7 @@
 //!
 //! `vcl` and `reloader` never see a Gateway API type. `tests/layers.rs` holds all of this.
 
+pub mod api;
 pub mod bundle;
 pub mod explain;
 pub mod model;

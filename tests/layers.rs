@@ -29,9 +29,15 @@ struct Layer {
 /// From the bottom up. Nothing may name `bin`.
 const LAYERS: &[Layer] = &[
     Layer { module: "model", may_use: &[], pure: true, kubernetes: false },
-    Layer { module: "bundle", may_use: &[], pure: true, kubernetes: false },
-    Layer { module: "snapshot", may_use: &["model"], pure: true, kubernetes: true },
-    Layer { module: "translate", may_use: &["model", "snapshot"], pure: true, kubernetes: true },
+    Layer { module: "bundle", may_use: &["model"], pure: true, kubernetes: false },
+    Layer { module: "api", may_use: &[], pure: true, kubernetes: true },
+    Layer { module: "snapshot", may_use: &["api", "model"], pure: true, kubernetes: true },
+    Layer {
+        module: "translate",
+        may_use: &["api", "bundle", "model", "snapshot"],
+        pure: true,
+        kubernetes: true,
+    },
     Layer { module: "vcl", may_use: &["model", "bundle"], pure: true, kubernetes: false },
     Layer { module: "status", may_use: &["model", "snapshot", "translate"], pure: true, kubernetes: true },
     Layer { module: "explain", may_use: &["model", "snapshot", "translate"], pure: true, kubernetes: false },

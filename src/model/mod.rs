@@ -5,6 +5,7 @@
 //! [`RouteMatch`]es that fits chooses a [`Rule`]; one of the rule's [`Branch`]es answers. Parts are shared, so that
 //! equal models compare fast.
 
+mod certificate;
 mod host;
 mod matching;
 mod names;
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use certificate::Certificate;
 pub use host::{HostPattern, Hostname, normalise};
 pub use matching::{HeaderMatch, PathMatch, QueryMatch, Rank, RouteMatch, ValueMatch};
 pub use names::{ListenerId, ObjectKey, RuleId, ServicePort};

@@ -7,6 +7,7 @@
 mod attachment;
 mod backends;
 mod conflicts;
+pub mod data_plane;
 mod dirty;
 mod filters;
 mod listeners;
@@ -22,6 +23,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use attachment::{Attachment, attach};
+use data_plane::DataPlane;
 use filters::RuleProblem;
 use listeners::Parent;
 use reader::{Known, Reader};
@@ -76,6 +78,8 @@ pub struct Translation {
     /// What each data plane must do, by the Gateway that it serves. A Gateway that is not accepted has none. With
     /// [`Addressing::Shared`] there is one, under the default key.
     pub models: BTreeMap<ObjectKey, Model>,
+    /// What each data plane is, by its Gateway; empty with [`Addressing::Shared`].
+    pub planes: BTreeMap<ObjectKey, DataPlane>,
     /// What is to be said about each object.
     pub report: Report,
 }
@@ -128,7 +132,7 @@ fn translate_with(reader: &mut Reader, snapshot: &Snapshot, settings: &Settings)
     }
     let models = collectors.into_iter().map(|(plane, it)| (plane, Model { ports: it.finish() })).collect();
     report_listeners(&mut report, parents, &counts);
-    Translation { models, report }
+    Translation { models, planes: BTreeMap::new(), report }
 }
 
 /// Numbers of attached routes, by the places of parent and listener.

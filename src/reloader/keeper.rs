@@ -94,7 +94,7 @@ fn announce(context: &Context, bundle: Option<&Bundle>) {
         status.listen.clear();
         status.vcls.clear();
         status.not_ready = Some(match bundle {
-            None => format!("there is no usable bundle in {} yet", context.options.bundle.display()),
+            None => "there is no usable bundle yet".to_owned(),
             Some(_) if is_empty => "the bundle has no socket to listen on".to_owned(),
             Some(_) => "varnishd is starting".to_owned(),
         });
@@ -186,7 +186,8 @@ impl Keeper<'_> {
             (status.wanted, status.failed_revision) = (Some(revision), None);
         });
         let (from, to) = (&self.serving.bundle.manifest, &bundle.manifest);
-        if from.listen == to.listen {
+        let fixed = self.serving.context.options.bundle_from_cluster.is_some();
+        if from.listen == to.listen || fixed {
             self.serving.adopt(bundle);
             self.serving.converge().await?;
             return Ok(None);

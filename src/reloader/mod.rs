@@ -22,6 +22,7 @@ pub mod listing;
 pub mod metrics;
 pub mod options;
 pub mod plan;
+pub mod pull;
 mod saver;
 pub mod serving;
 mod shutdown;
@@ -34,6 +35,7 @@ mod watch;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -81,6 +83,9 @@ pub enum ReloaderError {
     /// varnishd failed.
     #[error(transparent)]
     Serving(#[from] ServingError),
+    /// There is no API server to get the bundle from.
+    #[error("cannot reach an API server to get the bundle from")]
+    Cluster(#[source] kube::Error),
     /// A second SIGINT.
     #[error("interrupted before draining was complete")]
     Interrupted,
@@ -125,8 +130,7 @@ async fn serve(options: Options, board: Arc<Board>, shutdown: &mut Shutdown) -> 
     };
     tokio::spawn(endpoints::serve(listener, http::router(Arc::new(sources))));
     info!(%admin, "answering /healthz, /readyz, /status and /metrics");
-    let bundles =
-        watch::follow(context.options.bundle.clone(), first_bundle(&context), Arc::clone(&context.board));
+    let bundles = follow(&context).await.map_err(ReloaderError::Cluster)?;
     let ended = keeper::keep(&context, bundles).await;
     context.saver.finish().await;
     Ok(ended?)
@@ -154,9 +158,21 @@ fn check_arguments(options: &Options, setup: &Setup) -> Result<(), ArgsError> {
     args::arguments(&setup.launch(options, &[], nowhere)).map(drop)
 }
 
-/// The bundle in the folder, or else the last one that was good.
-fn first_bundle(context: &Context) -> Option<Arc<Bundle>> {
-    match store::read(&context.options.bundle, None) {
+/// Follows the bundle where it comes from.
+async fn follow(context: &Context) -> Result<watch::Bundles, kube::Error> {
+    let board = Arc::clone(&context.board);
+    match (&context.options.bundle, &context.options.bundle_from_cluster) {
+        (None, Some(source)) => pull::follow(source.clone(), last_good(context), board).await,
+        (folder, _) => {
+            let folder = folder.clone().unwrap_or_default();
+            let first = in_folder(context, &folder).or_else(|| last_good(context));
+            Ok(watch::follow(folder, first, board))
+        }
+    }
+}
+
+fn in_folder(context: &Context, folder: &Path) -> Option<Arc<Bundle>> {
+    match store::read(folder, None) {
         Ok(bundle) => return Some(Arc::new(bundle)),
         Err(StoreError::Absent(_)) => {}
         Err(problem) => {
@@ -164,6 +180,11 @@ fn first_bundle(context: &Context) -> Option<Arc<Bundle>> {
             context.board.error(watch::as_error(&problem));
         }
     }
+    None
+}
+
+/// The last bundle that was good.
+fn last_good(context: &Context) -> Option<Arc<Bundle>> {
     match store::read(&context.options.state.join(saver::FOLDER), None) {
         Ok(bundle) => {
             warn!(revision = bundle.manifest.revision, "starting with the last good bundle");

@@ -7,18 +7,25 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use super::pull::Source;
 use crate::telemetry::LogFormat;
 
-/// Starts varnishd and keeps it serving the bundle in a folder.
+/// Starts varnishd and keeps it serving the bundle in a folder or a cluster.
 ///
 /// Answers /healthz, /readyz, /status and /metrics on the admin address. On SIGTERM it drains: it turns
 /// not ready at once, lets every connection finish, and exits 0.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "copal-reloader", version)]
+#[command(group = clap::ArgGroup::new("source").required(true))]
 pub struct Options {
     /// Folder with the bundle to serve (manifest.json and VCL files); watched for changes.
-    #[arg(long, value_name = "DIR")]
-    pub bundle: PathBuf,
+    #[arg(long, value_name = "DIR", group = "source")]
+    pub bundle: Option<PathBuf>,
+
+    /// ConfigMap with the index of the bundle to serve; watched for changes. The sockets stay as they are at start:
+    /// other ones take another pod.
+    #[arg(long, value_name = "NAMESPACE/NAME", group = "source")]
+    pub bundle_from_cluster: Option<Source>,
 
     /// Folder of our own: varnishd's working directory, its secret, the last good bundle.
     #[arg(long, value_name = "DIR")]

@@ -14,6 +14,8 @@ use tracing::{debug, error, info};
 
 use crate::bundle::{Bundle, Manifest};
 
+use crate::telemetry::chain;
+
 use super::compiler::VclError;
 use super::state::Board;
 use super::store::{self, StoreError};
@@ -37,17 +39,7 @@ pub fn follow(folder: PathBuf, first: Option<Arc<Bundle>>, board: Arc<Board>) ->
 /// The error that stands for a problem with the folder as a whole.
 #[must_use]
 pub fn as_error(problem: &StoreError) -> VclError {
-    VclError { file: problem.file(), line: None, message: with_sources(problem) }
-}
-
-fn with_sources(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
+    VclError { file: problem.file(), line: None, message: chain(problem) }
 }
 
 struct Follower {
@@ -105,7 +97,7 @@ impl Follower {
     }
 
     fn report(&mut self, problem: &StoreError) {
-        let text = with_sources(problem);
+        let text = chain(problem);
         if self.problem.as_ref() == Some(&text) {
             return;
         }

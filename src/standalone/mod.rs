@@ -10,8 +10,6 @@
 
 pub mod bundle_dir;
 pub mod catalogue;
-pub mod cli;
-mod commands;
 pub mod documents;
 pub mod folder;
 mod follow;
@@ -26,9 +24,4 @@ mod state;
 pub mod supervisor;
 pub mod watch;
 
-/// An error with all its sources, in one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(Some(error), |error| error.source());
-    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
+pub use crate::telemetry::chain;

@@ -52,12 +52,25 @@ pub(super) fn gateway_accepted(problem: Option<&GatewayProblem>, listeners: Vali
     }
 }
 
-/// `Programmed`, of a Gateway or a listener that is accepted.
+/// `Programmed`, of a Gateway that is accepted.
 pub(super) fn programmed(served: &Programmed) -> Said {
+    let no = |reason, message: &String| say("Programmed", FALSE, reason, message);
     match served {
         Programmed::Yes => say("Programmed", TRUE, "Programmed", "Varnish serves this configuration"),
-        Programmed::Pending(message) => say("Programmed", FALSE, "Pending", message),
-        Programmed::Failed(message) => say("Programmed", FALSE, "Invalid", message),
+        Programmed::Pending(message) => no("Pending", message),
+        Programmed::Failed(message) => no("Invalid", message),
+        Programmed::AddressNotAssigned(message) => no("AddressNotAssigned", message),
+        Programmed::AddressNotUsable(message) => no("AddressNotUsable", message),
+    }
+}
+
+/// `Programmed`, of a listener or ListenerSet that is accepted. Addresses are the Gateway's.
+pub(super) fn part_programmed(served: &Programmed) -> Said {
+    match served {
+        Programmed::AddressNotAssigned(message) | Programmed::AddressNotUsable(message) => {
+            say("Programmed", FALSE, "Pending", message)
+        }
+        Programmed::Yes | Programmed::Pending(_) | Programmed::Failed(_) => programmed(served),
     }
 }
 

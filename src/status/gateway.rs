@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use gateway_api::experimental::gatewayclasses::GatewayClassStatus;
+use gateway_api::experimental::gatewayclasses::{GatewayClassStatus, GatewayClassStatusSupportedFeatures};
 use gateway_api::experimental::gateways::{
     GatewayStatus, GatewayStatusAddresses, GatewayStatusListeners, GatewayStatusListenersSupportedKinds,
 };
@@ -14,14 +14,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::Plane;
 use super::conditions::{
     Valid, class_accepted, conflicted, gateway_accepted, listener_accepted, listener_refs,
-    listener_set_accepted, not_programmed, owner_not_accepted, programmed, shadowed,
+    listener_set_accepted, not_programmed, owner_not_accepted, part_programmed, programmed, shadowed,
 };
+use super::features::FEATURES;
 use crate::snapshot::GATEWAY_GROUP;
 use crate::translate::report::{ClassReport, GatewayReport, ListenerReport, ListenerSetReport};
 
 pub(super) fn class(it: &ClassReport, now: &Time) -> GatewayClassStatus {
     let accepted = class_accepted(it.invalid_parameters.as_ref()).at(it.generation, now);
-    GatewayClassStatus { conditions: Some(vec![accepted]), ..GatewayClassStatus::default() }
+    let features =
+        FEATURES.iter().map(|name| GatewayClassStatusSupportedFeatures { name: (*name).to_owned() });
+    GatewayClassStatus { conditions: Some(vec![accepted]), supported_features: Some(features.collect()) }
 }
 
 pub(super) fn gateway(it: &GatewayReport, plane: &Plane, now: &Time) -> GatewayStatus {
@@ -65,7 +68,7 @@ fn supported_kind(kind: &str) -> GatewayStatusListenersSupportedKinds {
 pub(super) fn listener_set(it: &ListenerSetReport, plane: &Plane, now: &Time) -> ListenerSetStatus {
     let accepted = listener_set_accepted(it.problem.as_ref(), valid(&it.listeners));
     let is_accepted = accepted.status == "True";
-    let programmed = if is_accepted { programmed(&plane.programmed) } else { not_programmed(&accepted) };
+    let programmed = if is_accepted { part_programmed(&plane.programmed) } else { not_programmed(&accepted) };
     let kind = |kind: &&str| ListenerSetStatusListenersSupportedKinds {
         group: Some(GATEWAY_GROUP.into()),
         kind: (*kind).to_owned(),
@@ -110,7 +113,7 @@ fn listener_conditions(
     } else if let Some(message) = &it.shadowed {
         shadowed("Invalid", message)
     } else {
-        programmed(&plane.programmed)
+        part_programmed(&plane.programmed)
     };
     let said = [accepted, conflicted(it.problem.as_ref()), refs, programmed];
     said.into_iter().map(|it| it.at(generation, now)).collect()

@@ -3,6 +3,7 @@
 //! `gateway` and `route` decide what is said; `conditions` has the words.
 
 mod conditions;
+pub mod features;
 mod gateway;
 mod merge;
 mod route;
@@ -30,6 +31,10 @@ pub enum Programmed {
     Pending(String),
     /// Varnish refused a part of it; the text has the compiler's message.
     Failed(String),
+    /// Clients have no address to connect to yet.
+    AddressNotAssigned(String),
+    /// An address that the Gateway asks for is not to be had.
+    AddressNotUsable(String),
 }
 
 /// What is known of a data plane.

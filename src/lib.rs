@@ -20,7 +20,10 @@
 
 pub mod api;
 pub mod bundle;
+pub mod cli;
+pub mod controllers;
 pub mod explain;
+pub mod infra;
 pub mod model;
 pub mod reloader;
 pub mod reloader_client;

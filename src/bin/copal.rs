@@ -1,11 +1,10 @@
-//! `copal`: the Gateway API on Varnish, from a folder of manifests.
+//! `copal`: the Gateway API on Varnish, in a cluster or from a folder of manifests.
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use copal::standalone::chain;
-use copal::standalone::cli::Cli;
-use copal::telemetry;
+use copal::cli::Cli;
+use copal::telemetry::{self, chain};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

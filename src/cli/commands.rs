@@ -1,5 +1,6 @@
-//! The commands that look at a folder once: `render`, `status`, `explain`.
+//! The commands that look at a folder or a cluster once: `render`, `status`, `explain`.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,16 +9,20 @@ use std::process::ExitCode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use super::bundle_dir::{BundleDir, BundleDirError};
-use super::chain;
-use super::cli::{ExplainArgs, ExplainFormat, FolderArgs, RenderArgs, StatusArgs};
-use super::folder::{FolderError, Hints};
-use super::output;
-use super::site::Site;
+use super::{ExplainArgs, ExplainFormat, RenderArgs, StatusArgs};
 use crate::bundle::Bundle;
+use crate::controllers::cluster::{self, ReadError};
+use crate::controllers::world::World;
 use crate::explain::{self, Request};
+use crate::model::{Model, ObjectKey, normalise};
 use crate::reloader_client::ReloaderClient;
+use crate::standalone::bundle_dir::{BundleDir, BundleDirError};
+use crate::standalone::folder::{FolderError, Hints};
+use crate::standalone::output;
+use crate::standalone::site::Site;
 use crate::status::{Context, Programmed};
+use crate::telemetry::chain;
+use crate::translate::{Addressing, Settings, translate};
 
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +33,15 @@ pub enum CommandError {
     /// The folder of `--out`.
     #[error(transparent)]
     BundleDir(#[from] BundleDirError),
+    /// The cluster.
+    #[error(transparent)]
+    Cluster(#[from] ReadError),
+    /// The machinery of asynchronous I/O.
+    #[error("cannot start the asynchronous runtime")]
+    Runtime(#[source] io::Error),
+    /// It is not clear which Gateway is meant.
+    #[error("{0}; name one with --gateway")]
+    Gateway(String),
     /// Standard output.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
@@ -41,7 +55,7 @@ pub enum CommandError {
 /// # Errors
 /// When the folder cannot be read or the result not be written.
 pub fn render(args: &RenderArgs) -> Result<ExitCode, CommandError> {
-    let (mut site, code) = read(&args.folder)?;
+    let (mut site, code) = read(&args.folder.dir, args.folder.port_offset)?;
     let bundle = site.build().bundle;
     match &args.out {
         Some(out) => write(&bundle, out)?,
@@ -50,28 +64,53 @@ pub fn render(args: &RenderArgs) -> Result<ExitCode, CommandError> {
     Ok(code)
 }
 
-/// Prints the statuses that the cluster would show.
+/// Prints the statuses that the cluster would show for a folder, or that a cluster shows.
 ///
 /// # Errors
-/// When the folder cannot be read or the result not be written.
+/// When folder or cluster cannot be read or the result not be written.
 pub fn status(args: &StatusArgs) -> Result<ExitCode, CommandError> {
-    let (mut site, code) = read(&args.folder)?;
+    let (objects, code) = match &args.source.dir {
+        Some(dir) => folder_status(dir, args)?,
+        None => {
+            let (world, code) = read_cluster()?;
+            (world.statuses().map(|(id, status)| output::live(id, status)).collect(), code)
+        }
+    };
+    print(&output::render(&objects, args.output).map_err(CommandError::Form)?)?;
+    Ok(code)
+}
+
+fn folder_status(
+    dir: &Path,
+    args: &StatusArgs,
+) -> Result<(Vec<output::ObjectStatus>, ExitCode), CommandError> {
+    let (mut site, code) = read(dir, args.port_offset)?;
     let outcome = site.build();
     let programmed = programmed(args.admin, &outcome.bundle);
     let context = Context::shared(programmed, Vec::new(), Time(Timestamp::now()));
-    let statuses = site.statuses(&outcome.translation, &context);
-    print(&output::render(&output::objects(&statuses), args.output).map_err(CommandError::Form)?)?;
-    Ok(code)
+    Ok((output::objects(&site.statuses(&outcome.translation, &context)), code))
 }
 
 /// Prints the decision for one request, step by step.
 ///
 /// # Errors
-/// When the folder cannot be read or the result not be written.
+/// When folder or cluster cannot be read or the result not be written, and when it is not clear which Gateway of a
+/// cluster is meant.
 pub fn explain(args: &ExplainArgs) -> Result<ExitCode, CommandError> {
-    let (mut site, code) = read(&args.folder)?;
-    let translation = site.build().translation;
-    let explanation = explain::explain(translation.shared_model(), &request(args));
+    let (model, request, code) = match &args.source.dir {
+        Some(dir) => {
+            let (mut site, code) = read(dir, args.port_offset)?;
+            (site.build().translation.shared_model().clone(), request(args, args.port_offset), code)
+        }
+        None => {
+            let (world, code) = read_cluster()?;
+            let settings = Settings { addressing: Addressing::PerGateway, ..Settings::default() };
+            let models = translate(world.snapshot(), &settings).models;
+            let request = request(args, 0);
+            (choose(models, args.gateway.as_ref(), &request)?, request, code)
+        }
+    };
+    let explanation = explain::explain(&model, &request);
     match args.output {
         ExplainFormat::Text => print(&explanation.to_string())?,
         ExplainFormat::Json => {
@@ -80,6 +119,45 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, CommandError> {
         }
     }
     Ok(code)
+}
+
+/// The Gateway that is named, or the only one that has a listener for the request.
+fn choose(
+    mut models: BTreeMap<ObjectKey, Model>,
+    named: Option<&ObjectKey>,
+    request: &Request,
+) -> Result<Model, CommandError> {
+    let host = request.headers.iter().find(|(name, _)| name == "host");
+    let host = normalise(host.map(|(_, value)| value.as_str()).unwrap_or_default());
+    if let Some(named) = named {
+        let unknown =
+            || CommandError::Gateway(format!("Gateway {named} is not there, or not served by Copal"));
+        return models.remove(named).ok_or_else(unknown);
+    }
+    if models.len() > 1 {
+        models.retain(|_, model| model.virtual_host(request.port, &host).is_some());
+    }
+    let keys: Vec<String> = models.keys().map(ToString::to_string).collect();
+    let mut models = models.into_values();
+    match (models.next(), models.next()) {
+        (Some(model), None) => Ok(model),
+        (Some(_), Some(_)) => {
+            Err(CommandError::Gateway(format!("several Gateways have this host: {}", keys.join(", "))))
+        }
+        (None, _) => Err(CommandError::Gateway("no Gateway has a listener for this host and port".into())),
+    }
+}
+
+/// The cluster; what of it cannot be read is told on standard error.
+fn read_cluster() -> Result<(World, ExitCode), CommandError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let mut code = ExitCode::SUCCESS;
+    let read = cluster::read(|problem| {
+        eprintln!("copal: {problem}");
+        code = ExitCode::FAILURE;
+    });
+    let world = runtime.map_err(CommandError::Runtime)?.block_on(read)?;
+    Ok((world, code))
 }
 
 /// What a running reloader says about a bundle.
@@ -100,7 +178,7 @@ fn programmed(reloader: Option<SocketAddr>, bundle: &Bundle) -> Programmed {
 
 /// The request that a URL and its options stand for. The URL has the port that clients connect to; a port below
 /// the offset is taken as a listener's own.
-fn request(args: &ExplainArgs) -> Request {
+fn request(args: &ExplainArgs, port_offset: u16) -> Request {
     let port = args.url.port_u16().unwrap_or(80);
     let mut headers = args.headers.clone();
     if headers.iter().all(|(name, _)| name != "host") {
@@ -108,7 +186,7 @@ fn request(args: &ExplainArgs) -> Request {
         headers.push(("host".to_owned(), host));
     }
     Request {
-        port: port.checked_sub(args.folder.port_offset).filter(|port| *port > 0).unwrap_or(port),
+        port: port.checked_sub(port_offset).filter(|port| *port > 0).unwrap_or(port),
         method: args.method.to_string(),
         url: args.url.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
         headers,
@@ -116,8 +194,8 @@ fn request(args: &ExplainArgs) -> Request {
 }
 
 /// Malformed manifests are told on standard error and make the command fail after it has printed the rest.
-fn read(args: &FolderArgs) -> Result<(Site, ExitCode), CommandError> {
-    let mut site = Site::new(&args.dir, args.port_offset);
+fn read(dir: &Path, port_offset: u16) -> Result<(Site, ExitCode), CommandError> {
+    let mut site = Site::new(dir, port_offset);
     site.refresh(&Hints::default())?;
     let problems = site.problems();
     for problem in &problems {

@@ -1,5 +1,7 @@
 //! The command line of `copal`.
 
+mod commands;
+
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -8,10 +10,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::commands::{self, CommandError};
-use super::output;
-use super::run::{self, RunError};
+use crate::controllers::operator::{self, OperatorError};
+use crate::model::ObjectKey;
+use crate::standalone::output;
+use crate::standalone::run::{self, RunError};
 use crate::telemetry::LogFormat;
+use commands::CommandError;
 
 /// Listeners below 1024 are reachable without privileges: port 80 is served on 8080.
 const DEFAULT_PORT_OFFSET: u16 = 8000;
@@ -36,6 +40,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Tell which listener, route, rule and backends answer a request, and why.
     Explain(ExplainArgs),
+    /// Run the operator: data planes and statuses for the Gateways of a cluster.
+    Operator(operator::Options),
 }
 
 /// Where the manifests are.
@@ -46,6 +52,17 @@ pub struct FolderArgs {
     /// Added to each listener's port where clients connect: port 80 is served on 8080.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_PORT_OFFSET)]
     pub port_offset: u16,
+}
+
+/// Where the resources are.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct SourceArgs {
+    /// Folder with *.yaml, *.yml and *.json manifests; its sub-folders are read too.
+    pub(super) dir: Option<PathBuf>,
+    /// Read the cluster that the kubeconfig names instead.
+    #[arg(long)]
+    pub(super) cluster: bool,
 }
 
 /// `copal run`.
@@ -93,7 +110,10 @@ pub struct RenderArgs {
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
     #[command(flatten)]
-    pub(super) folder: FolderArgs,
+    pub(super) source: SourceArgs,
+    /// Added to each listener's port where clients connect (folders only).
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_PORT_OFFSET)]
+    pub(super) port_offset: u16,
     /// Ask the reloader of a `copal run` there whether Varnish serves this folder.
     #[arg(long, value_name = "IP:PORT")]
     pub(super) admin: Option<SocketAddr>,
@@ -106,7 +126,13 @@ pub struct StatusArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ExplainArgs {
     #[command(flatten)]
-    pub(super) folder: FolderArgs,
+    pub(super) source: SourceArgs,
+    /// Added to each listener's port where clients connect (folders only).
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_PORT_OFFSET)]
+    pub(super) port_offset: u16,
+    /// The Gateway that gets the request (clusters only); needed where several have the host.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = object_key, requires = "cluster")]
+    pub(super) gateway: Option<ObjectKey>,
     /// The request's URL, with the port that clients connect to: `http://shop.example.com:8080/cart`.
     #[arg(value_parser = url)]
     pub url: hyper::Uri,
@@ -137,6 +163,9 @@ pub enum CliError {
     /// `copal run`.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// `copal operator`.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
     /// The other commands.
     #[error(transparent)]
     Command(#[from] CommandError),
@@ -151,6 +180,7 @@ impl Cli {
     pub fn log_format(&self) -> LogFormat {
         match &self.command {
             Command::Run(args) => args.log_format,
+            Command::Operator(options) => options.log_format,
             Command::Render(_) | Command::Status(_) | Command::Explain(_) => LogFormat::Text,
         }
     }
@@ -165,14 +195,22 @@ impl Cli {
             Command::Render(args) => Ok(commands::render(&args)?),
             Command::Status(args) => Ok(commands::status(&args)?),
             Command::Explain(args) => Ok(commands::explain(&args)?),
+            Command::Operator(options) => {
+                runtime()?.block_on(operator::run(options))?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }
 
 fn serve(args: RunArgs) -> Result<ExitCode, CliError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.map_err(CliError::Runtime)?.block_on(run::run(args.into()))?;
+    runtime()?.block_on(run::run(args.into()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(CliError::Runtime)
 }
 
 impl From<RunArgs> for run::Options {
@@ -200,6 +238,11 @@ fn url(text: &str) -> Result<hyper::Uri, String> {
         Some("http" | "https") if uri.host().is_some_and(|host| !host.is_empty()) => Ok(uri),
         _ => Err("expected http://HOST[:PORT]/PATH".to_owned()),
     }
+}
+
+fn object_key(text: &str) -> Result<ObjectKey, String> {
+    let (namespace, name) = text.split_once('/').ok_or("expected NAMESPACE/NAME")?;
+    Ok(ObjectKey::new(namespace, name))
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::snapshot::{GATEWAY_GROUP, ObjectKey};
+use crate::snapshot::{GATEWAY_GROUP, ObjectId, ObjectKey};
 use crate::status::Statuses;
 
 /// How a command prints.
@@ -60,6 +60,12 @@ pub fn objects(of: &Statuses) -> Vec<ObjectStatus> {
     let listener_sets = listener_sets.iter().map(|(key, it)| object("ListenerSet", key, it));
     let routes = routes.iter().map(|(key, it)| object("HTTPRoute", key, it));
     classes.chain(gateways).chain(listener_sets).chain(routes).collect()
+}
+
+/// The status of an object as a cluster has it.
+#[must_use]
+pub fn live(id: &ObjectId, status: &Value) -> ObjectStatus {
+    object(&id.kind.to_string(), &id.key, status)
 }
 
 fn object(kind: &str, key: &ObjectKey, status: &impl Serialize) -> ObjectStatus {

@@ -1,0 +1,242 @@
+//! Brings one data plane's objects and its bundle into the cluster, again and again.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::DynamicObject;
+use kube::{Api, Client};
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::apply::{ApplyError, apply, replace};
+use crate::bundle::packs::{Content, Packer, UnpackError, manifest, needed, pack_name, secret_name, unpack};
+use crate::bundle::{Bundle, Manifest};
+use crate::infra::names;
+use crate::snapshot::ObjectKey;
+use crate::telemetry::chain;
+
+/// The first pause after something could not be written, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What is to be in the cluster.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// What Varnish is to load.
+    pub bundle: Arc<Bundle>,
+    /// Everything else: Deployment, Service and so on.
+    pub objects: Arc<Vec<DynamicObject>>,
+    /// The metadata that all objects have in common.
+    pub metadata: ObjectMeta,
+    /// How often something was deleted that has to be made again.
+    pub losses: u64,
+}
+
+/// Why it could not be brought there.
+#[derive(Debug, thiserror::Error)]
+enum PublishError {
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error("cannot read what was published before")]
+    Read(#[source] Box<kube::Error>),
+    #[error("cannot pack the bundle")]
+    Pack(#[from] io::Error),
+}
+
+/// Publishes what is wanted as it changes, the latest only. `told` hears of each attempt: nothing, or what is wrong.
+/// Ends when nobody wants anything any more.
+pub async fn publish(
+    client: Client,
+    gateway: ObjectKey,
+    name: String,
+    mut wanted: watch::Receiver<Option<Wanted>>,
+    published: watch::Sender<Option<Arc<Manifest>>>,
+    told: impl Fn(Option<String>),
+) {
+    let mut worker = Publisher { client, namespace: gateway.namespace.clone(), name, known: None };
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let now = wanted.borrow_and_update().clone();
+        let Some(now) = now else {
+            if wanted.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        match worker.bring(&now).await {
+            Ok(()) => {
+                pause = FIRST_PAUSE;
+                told(None);
+                published.send_replace(Some(Arc::new(now.bundle.manifest.clone())));
+                if wanted.changed().await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                let message = chain(&error);
+                warn!(%gateway, error = &error as &dyn Error, "cannot publish a data plane; trying again");
+                told(Some(message));
+                worker.known = None;
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    changed = wanted.changed() => if changed.is_err() { return },
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+struct Publisher {
+    client: Client,
+    namespace: String,
+    name: String,
+    /// None when it is not certain what is in the cluster.
+    known: Option<Known>,
+}
+
+/// What was written.
+#[derive(Default)]
+struct Known {
+    objects: Vec<DynamicObject>,
+    packer: Packer,
+    revision: String,
+    certificates: Vec<String>,
+    losses: u64,
+}
+
+impl Publisher {
+    /// Pods need their ServiceAccount to be made and their bundle to start: the Deployment and what is about it comes
+    /// last.
+    async fn bring(&mut self, wanted: &Wanted) -> Result<(), PublishError> {
+        let known = self.known.take().filter(|known| known.losses == wanted.losses);
+        let mut known = match known {
+            Some(known) => known,
+            None => Known { losses: wanted.losses, ..self.resume(wanted).await? },
+        };
+        let is_before = |it: &&DynamicObject| !is_about_pods(it);
+        self.objects(&known, wanted.objects.iter().filter(is_before)).await?;
+        self.bundle(&mut known, wanted).await?;
+        self.objects(&known, wanted.objects.iter().filter(|it| is_about_pods(it))).await?;
+        known.objects = wanted.objects.to_vec();
+        self.known = Some(known);
+        Ok(())
+    }
+
+    async fn objects<'a>(
+        &self,
+        known: &Known,
+        wanted: impl Iterator<Item = &'a DynamicObject>,
+    ) -> Result<(), PublishError> {
+        for object in wanted.filter(|it| !known.objects.contains(it)) {
+            apply(&self.client, object).await?;
+        }
+        Ok(())
+    }
+
+    async fn bundle(&self, known: &mut Known, wanted: &Wanted) -> Result<(), PublishError> {
+        let bundle = &wanted.bundle;
+        if known.revision == bundle.manifest.revision {
+            return Ok(());
+        }
+        let certificates: Vec<String> = bundle.certificates.keys().cloned().collect();
+        if known.certificates != certificates {
+            replace(&self.client, &self.secret(wanted)).await?;
+            known.certificates = certificates;
+        }
+        let writes = known.packer.pack(bundle)?;
+        for (pack, content) in &writes.packs {
+            let name = pack_name(&self.name, *pack);
+            replace(&self.client, &config_map(&wanted.metadata, &self.namespace, &name, content)).await?;
+        }
+        replace(&self.client, &config_map(&wanted.metadata, &self.namespace, &self.name, &writes.index))
+            .await?;
+        known.revision.clone_from(&bundle.manifest.revision);
+        Ok(())
+    }
+
+    /// What another operator has published before, if it is what is wanted.
+    async fn resume(&self, wanted: &Wanted) -> Result<Known, PublishError> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+        let index = api.get_opt(&self.name).await.map_err(|error| PublishError::Read(Box::new(error)))?;
+        let Some(index) = index.as_ref().map(content) else { return Ok(Known::default()) };
+        let Ok(found) = self.read(&api, &index).await? else { return Ok(Known::default()) };
+        // Certificates are written again: reading them back would tell no more.
+        let same = found.manifest == wanted.bundle.manifest && found.manifest.relay.is_none();
+        let packer = if same { Packer::resume(&index, &found) } else { Packer::default() };
+        let revision = if same { found.manifest.revision } else { String::new() };
+        Ok(Known { packer, revision, ..Known::default() })
+    }
+
+    async fn read(
+        &self,
+        api: &Api<ConfigMap>,
+        index: &Content,
+    ) -> Result<Result<Bundle, UnpackError>, PublishError> {
+        let manifest = match manifest(index) {
+            Ok(manifest) => manifest,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut packs = BTreeMap::new();
+        for pack in needed(&manifest, index, None) {
+            let found = api.get_opt(&pack_name(&self.name, pack)).await;
+            let found = found.map_err(|error| PublishError::Read(Box::new(error)))?;
+            packs.extend(found.map(|it| (pack, content(&it))));
+        }
+        Ok(unpack(manifest, index, &packs, None))
+    }
+
+    fn secret(&self, wanted: &Wanted) -> DynamicObject {
+        let files = wanted
+            .bundle
+            .certificates
+            .iter()
+            .flat_map(|(id, it)| [(format!("{id}.crt"), &it.chain), (format!("{id}.key"), &it.key)]);
+        let data = files.map(|(name, bytes)| (name, ByteString(bytes.clone()))).collect();
+        let metadata = named(&wanted.metadata, &self.namespace, &secret_name(&self.name));
+        dynamic("Secret", &Secret { metadata, data: Some(data), ..Secret::default() })
+    }
+}
+
+/// Kinds that come after the bundle.
+fn is_about_pods(object: &DynamicObject) -> bool {
+    let kind = object.types.as_ref().map(|it| it.kind.as_str());
+    matches!(kind, Some("Deployment" | "PodDisruptionBudget" | "HorizontalPodAutoscaler"))
+}
+
+fn config_map(metadata: &ObjectMeta, namespace: &str, name: &str, content: &Content) -> DynamicObject {
+    let data = content.iter().map(|(name, bytes)| (name.clone(), ByteString(bytes.to_vec())));
+    let mut metadata = named(metadata, namespace, name);
+    let label = (names::BUNDLE_LABEL.to_owned(), "true".to_owned());
+    metadata.labels.get_or_insert_default().extend([label]);
+    dynamic("ConfigMap", &ConfigMap { metadata, binary_data: Some(data.collect()), ..ConfigMap::default() })
+}
+
+fn named(metadata: &ObjectMeta, namespace: &str, name: &str) -> ObjectMeta {
+    ObjectMeta { name: Some(name.to_owned()), namespace: Some(namespace.to_owned()), ..metadata.clone() }
+}
+
+/// An object of a core kind; a value of the API's types always has a JSON form.
+fn dynamic(kind: &str, object: &impl Serialize) -> DynamicObject {
+    let value = serde_json::to_value(object).unwrap_or_default();
+    let mut object: DynamicObject = serde_json::from_value(value).unwrap_or_else(|_| DynamicObject {
+        types: None,
+        metadata: ObjectMeta::default(),
+        data: serde_json::Value::Null,
+    });
+    object.types = Some(kube::core::TypeMeta { api_version: "v1".into(), kind: kind.into() });
+    object
+}
+
+fn content(object: &ConfigMap) -> Content {
+    let data = object.binary_data.iter().flatten();
+    data.map(|(name, bytes)| (name.clone(), Arc::from(bytes.0.as_slice()))).collect()
+}

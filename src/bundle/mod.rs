@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use logging::Logging;
+use relay::{Certificates, Relay};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -62,6 +63,8 @@ pub struct Bundle {
     pub manifest: Manifest,
     /// The VCL files of the manifest by name.
     pub files: BTreeMap<VclName, Arc<str>>,
+    /// The certificates that the manifest's `relay` names.
+    pub certificates: Certificates,
 }
 
 /// The part of a bundle that names things; written to `manifest.json`, after the files it names.
@@ -78,6 +81,9 @@ pub struct Manifest {
     /// What is logged of requests; none means no access log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logging: Option<Logging>,
+    /// What the relay does; none means that there is no need of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<Relay>,
 }
 
 impl Bundle {
@@ -88,7 +94,7 @@ impl Bundle {
         let mut manifest = Manifest { listen, root: Some(root.name.clone()), labels, ..Manifest::default() };
         manifest.revision = manifest.hash();
         let files = shards.into_values().chain([root]).map(|file| (file.name, file.text)).collect();
-        Self { manifest, files }
+        Self { manifest, files, certificates: Certificates::new() }
     }
 
     /// The same bundle with another access log.
@@ -98,9 +104,24 @@ impl Bundle {
         self.manifest.revision = self.manifest.hash();
         self
     }
+
+    /// The same bundle with another task for the relay, and the certificates that it takes.
+    #[must_use]
+    pub fn with_relay(mut self, relay: Option<Relay>, certificates: Certificates) -> Self {
+        self.manifest.relay = relay;
+        self.certificates = certificates;
+        self.manifest.revision = self.manifest.hash();
+        self
+    }
 }
 
 impl Manifest {
+    /// Whether clients can reach anything: there is a socket of varnishd's or of the relay's.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        !self.listen.is_empty() || self.relay.as_ref().is_some_and(|relay| !relay.listen.is_empty())
+    }
+
     /// The revision that this content should have.
     #[must_use]
     pub fn hash(&self) -> String {
@@ -109,6 +130,7 @@ impl Manifest {
         lines.extend(self.labels.iter().map(|(label, name)| format!("{label}={name}")));
         // Plain data always has a JSON form.
         lines.extend(self.logging.as_ref().map(|it| serde_json::to_string(it).unwrap_or_default()));
+        lines.extend(self.relay.as_ref().map(|it| serde_json::to_string(it).unwrap_or_default()));
         short_hash(&lines.join("\n"))
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::bundle::relay::Certificates;
 use crate::bundle::{Bundle, ListenSocket, Manifest, NAME_PREFIX, VclFile, VclName};
 
 /// The file that names all others.
@@ -120,7 +121,7 @@ pub fn read(folder: &Path, known: Option<&Bundle>) -> Result<Bundle, StoreError>
         };
         files.insert(name.clone(), text);
     }
-    Ok(Bundle { manifest, files })
+    Ok(Bundle { manifest, files, certificates: Certificates::new() })
 }
 
 /// Reads and checks the manifest alone.
@@ -152,7 +153,7 @@ fn check(manifest: &Manifest) -> Result<(), StoreError> {
     if let Some(ListenSocket { name, .. }) = manifest.listen.iter().find(|socket| !is_name(&socket.name)) {
         return Err(StoreError::Name(name.clone()));
     }
-    if manifest.root.is_none() && !manifest.listen.is_empty() {
+    if manifest.root.is_none() && manifest.listens() {
         return Err(StoreError::NoRoot);
     }
     Ok(())

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::bundle::relay::Certificates;
 use crate::bundle::{Bundle, Manifest, VclFile, VclName};
 
 const MANIFEST: &str = "manifest.json";
@@ -118,7 +119,7 @@ pub fn read(dir: &Path) -> Result<Option<Bundle>, BundleDirError> {
         let file = vcl_file(dir, &name)?;
         files.insert(file.name, file.text);
     }
-    Ok(Some(Bundle { manifest, files }))
+    Ok(Some(Bundle { manifest, files, certificates: Certificates::new() }))
 }
 
 fn read_manifest(dir: &Path) -> Result<Option<Manifest>, BundleDirError> {

@@ -111,10 +111,8 @@ mod tests {
 
     #[test]
     fn keys_are_not_printed() {
-        let bundle = Bundle::default().with_relay(
-            None,
-            [("1".to_owned(), Arc::new(certificate("chain", "very secret")))].into(),
-        );
+        let bundle = Bundle::default()
+            .with_relay(None, [("1".to_owned(), Arc::new(certificate("chain", "very secret")))].into());
         assert!(!format!("{bundle:?}").contains("secret"));
     }
 }

@@ -59,9 +59,9 @@ sub vcl_recv {
 		}
 	}
 {%- for port in ports %}
-{%- match port.socket %}
-{%- when Some(socket) %}
-	if (local.socket == {{ socket }}) {
+{%- match port.condition %}
+{%- when Some(condition) %}
+	if ({{ condition }}) {
 		call {{ port.table.sub }};
 	}
 {%- when None %}

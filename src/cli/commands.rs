@@ -14,7 +14,7 @@ use crate::bundle::Bundle;
 use crate::controllers::cluster::{self, ReadError};
 use crate::controllers::world::World;
 use crate::explain::{self, Request};
-use crate::model::{Model, ObjectKey, normalise};
+use crate::model::{Model, ObjectKey, Scheme, normalise};
 use crate::reloader_client::ReloaderClient;
 use crate::standalone::bundle_dir::{BundleDir, BundleDirError};
 use crate::standalone::folder::{FolderError, Hints};
@@ -179,13 +179,15 @@ fn programmed(reloader: Option<SocketAddr>, bundle: &Bundle) -> Programmed {
 /// The request that a URL and its options stand for. The URL has the port that clients connect to; a port below
 /// the offset is taken as a listener's own.
 fn request(args: &ExplainArgs, port_offset: u16) -> Request {
-    let port = args.url.port_u16().unwrap_or(80);
+    let scheme = if args.url.scheme_str() == Some("https") { Scheme::Https } else { Scheme::Http };
+    let port = args.url.port_u16().unwrap_or(scheme.default_port());
     let mut headers = args.headers.clone();
     if headers.iter().all(|(name, _)| name != "host") {
         let host = args.url.authority().map(ToString::to_string).unwrap_or_default();
         headers.push(("host".to_owned(), host));
     }
     Request {
+        scheme,
         port: port.checked_sub(port_offset).filter(|port| *port > 0).unwrap_or(port),
         method: args.method.to_string(),
         url: args.url.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),

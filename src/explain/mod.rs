@@ -17,6 +17,9 @@ pub use request::Request;
 pub struct Explanation {
     /// The port that the request came in on, as the listener has it.
     pub port: u16,
+    /// What the port speaks, where it is not what the URL says: nothing answers then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speaks: Option<&'static str>,
     /// The host as it is looked up.
     pub host: String,
     /// The host of the virtual host that was found first; `*` is for all hosts.
@@ -89,6 +92,7 @@ pub fn explain(model: &Model, request: &Request) -> Explanation {
     let host = normalise(request.host());
     let mut explanation = Explanation {
         port: request.port,
+        speaks: None,
         virtual_host: None,
         listener: None,
         tried: Vec::new(),
@@ -96,6 +100,12 @@ pub fn explain(model: &Model, request: &Request) -> Explanation {
         status: Some(404),
         host,
     };
+    let scheme = model.scheme(request.port);
+    if scheme != request.scheme && model.ports.contains_key(&request.port) {
+        explanation.speaks = Some(scheme.as_str());
+        explanation.status = None;
+        return explanation;
+    }
     let Some((pattern, found)) = model.virtual_host(request.port, &explanation.host) else {
         return explanation;
     };

@@ -1,8 +1,12 @@
 //! A request to be explained.
 
+use crate::model::Scheme;
+
 /// A request as a client would send it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
+    /// The URL's scheme.
+    pub scheme: Scheme,
     /// The listener's port.
     pub port: u16,
     /// The method.
@@ -70,7 +74,8 @@ mod tests {
     #[test]
     fn the_first_query_parameter_counts() {
         let url = "/?a%20b=1%202&a+b=3&c".into();
-        let request = Request { port: 80, method: "GET".into(), url, headers: Vec::new() };
+        let request =
+            Request { scheme: Scheme::Http, port: 80, method: "GET".into(), url, headers: Vec::new() };
         assert_eq!(request.query("a b"), Some("1%202"));
         assert_eq!(request.query("c"), Some(""));
         assert_eq!(request.query("d"), None);

@@ -92,6 +92,9 @@ impl std::fmt::Display for Explanation {
     /// For people: a line a step.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "port {}, host {}", self.port, self.host)?;
+        if let Some(scheme) = self.speaks {
+            return writeln!(f, "no answer: this port speaks {scheme}");
+        }
         match (&self.virtual_host, &self.listener) {
             (Some(host), Some(listener)) => writeln!(f, "  served by {listener}, as {host}")?,
             _ => writeln!(f, "  no listener on this port has this host")?,

@@ -31,6 +31,15 @@ pub use text::{HeaderName, HeaderValue, InvalidText, Method, Regex, UrlPath, wit
 pub struct Model {
     /// Virtual hosts by listener port and host. A port without virtual hosts listens all the same.
     pub ports: BTreeMap<u16, VirtualHosts>,
+    /// Those of the ports on which TLS is terminated; on all others HTTP is spoken without it.
+    pub tls: BTreeMap<u16, TlsPort>,
+}
+
+/// What is presented to TLS clients on a port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsPort {
+    /// By the host of a listener, its certificates in their order, at least one.
+    pub certificates: BTreeMap<HostPattern, Vec<Arc<Certificate>>>,
 }
 
 /// The virtual hosts of a port, the most specific host first.
@@ -58,6 +67,12 @@ pub struct Service {
 }
 
 impl Model {
+    /// What clients speak on a port.
+    #[must_use]
+    pub fn scheme(&self, port: u16) -> Scheme {
+        if self.tls.contains_key(&port) { Scheme::Https } else { Scheme::Http }
+    }
+
     /// The most specific virtual host for a host that [`normalise`] has been applied to.
     #[must_use]
     pub fn virtual_host(&self, port: u16, host: &str) -> Option<(&HostPattern, &VirtualHost)> {

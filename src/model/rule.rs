@@ -117,7 +117,7 @@ pub struct Redirect {
 }
 
 /// A URL's scheme.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "each variant is the scheme of its name")]
 pub enum Scheme {
     Http,

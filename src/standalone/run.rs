@@ -295,7 +295,7 @@ fn log_change(changes: &Changes, outcome: &Outcome, vcls: usize, same: bool) {
         render_ms = milliseconds(outcome.render),
         "{text}"
     );
-    if outcome.bundle.manifest.listen.is_empty() {
+    if !outcome.bundle.manifest.listens() {
         warn!("nothing is served: expected a Gateway with a valid listener, of a GatewayClass of Copal's");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Programmed, Said};
 use crate::translate::report::{
-    GatewayProblem, ListenerProblem, ListenerSetProblem, RefProblem, RouteAccepted,
+    CertificateProblem, GatewayProblem, ListenerProblem, ListenerSetProblem, RefProblem, RouteAccepted,
 };
 
 const TRUE: &str = "True";
@@ -139,10 +139,13 @@ pub(super) fn conflicted(problem: Option<&ListenerProblem>) -> Said {
 }
 
 /// `ResolvedRefs`, of a listener.
-pub(super) fn listener_refs(invalid_kinds: Option<&String>) -> Said {
-    match invalid_kinds {
-        None => say("ResolvedRefs", TRUE, "ResolvedRefs", "all references are resolved"),
-        Some(message) => say("ResolvedRefs", FALSE, "InvalidRouteKinds", message),
+pub(super) fn listener_refs(unresolved: Option<&CertificateProblem>, invalid_kinds: Option<&String>) -> Said {
+    let no = |reason, message: &String| say("ResolvedRefs", FALSE, reason, message);
+    match (unresolved, invalid_kinds) {
+        (Some(CertificateProblem::RefNotPermitted(message)), _) => no("RefNotPermitted", message),
+        (Some(CertificateProblem::Invalid(message)), _) => no("InvalidCertificateRef", message),
+        (None, Some(message)) => no("InvalidRouteKinds", message),
+        (None, None) => say("ResolvedRefs", TRUE, "ResolvedRefs", "all references are resolved"),
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) fn gateway(it: &GatewayReport, plane: &Plane, now: &Time) -> GatewayS
 
 /// Why none of the valid listeners is served.
 fn all_shadowed(listeners: &[ListenerReport]) -> Option<&String> {
-    let mut valid = listeners.iter().filter(|it| it.is_valid());
+    let mut valid = listeners.iter().filter(|it| it.is_usable());
     let first = valid.next()?.shadowed.as_ref()?;
     valid.all(|it| it.shadowed.is_some()).then_some(first)
 }
@@ -85,9 +85,9 @@ pub(super) fn listener_set(it: &ListenerSetReport, plane: &Plane, now: &Time) ->
     }
 }
 
-/// How many listeners are valid; a Gateway without any of its own has ListenerSets, or waits for them.
+/// How many listeners are valid and have the certificates that they need; a Gateway without any of its own has ListenerSets, or waits for them.
 fn valid(listeners: &[ListenerReport]) -> Valid {
-    let invalid: Vec<_> = listeners.iter().filter(|it| !it.is_valid()).map(|it| it.name.as_str()).collect();
+    let invalid: Vec<_> = listeners.iter().filter(|it| !it.is_usable()).map(|it| it.name.as_str()).collect();
     match invalid.len() {
         0 => Valid::All,
         count if count == listeners.len() => Valid::None(invalid.join(", ")),
@@ -103,12 +103,12 @@ fn listener_conditions(
     now: &Time,
 ) -> Vec<Condition> {
     let accepted = listener_accepted(it.problem.as_ref());
-    let refs = listener_refs(it.invalid_kinds.as_ref());
+    let refs = listener_refs(it.unresolved.as_ref(), it.invalid_kinds.as_ref());
     let programmed = if !it.is_valid() {
         not_programmed(&accepted)
     } else if !served {
         owner_not_accepted()
-    } else if it.supported_kinds.is_empty() {
+    } else if it.supported_kinds.is_empty() || it.lacks_certificate {
         not_programmed(&refs)
     } else if let Some(message) = &it.shadowed {
         shadowed("Invalid", message)

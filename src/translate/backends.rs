@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use gateway_api::experimental::referencegrants::ReferenceGrant;
 use k8s_openapi::api::core::v1::ServicePort as ServicePortSpec;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use super::grants;
 use super::report::RefProblem;
 use crate::model::{ObjectKey, Service, ServicePort};
-use crate::snapshot::{BackendRef, GATEWAY_GROUP, Snapshot};
+use crate::snapshot::{BackendRef, Snapshot};
 
 /// The label that names an EndpointSlice's Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -56,7 +56,7 @@ impl<'a> Backends<'a> {
             return Err(RefProblem::InvalidKind(message));
         }
         let service = named(namespace, it);
-        if service.namespace != namespace && !self.is_granted(namespace, &service) {
+        if !grants::permits(self.snapshot, ("HTTPRoute", namespace), ("Service", &service)) {
             let message = format!(
                 "no ReferenceGrant in {} lets HTTPRoutes of {namespace} use Service {service}",
                 service.namespace
@@ -90,12 +90,6 @@ impl<'a> Backends<'a> {
         let slices = self.slices().get(service);
         slices.into_iter().flatten().flat_map(|slice| ready(slice, port_name)).collect()
     }
-
-    fn is_granted(&self, namespace: &str, service: &ObjectKey) -> bool {
-        let grants =
-            self.snapshot.reference_grants.iter().filter(|(key, _)| key.namespace == service.namespace);
-        grants.into_iter().any(|(_, grant)| grants_service(grant, namespace, &service.name))
-    }
 }
 
 /// The Service that a slice belongs to.
@@ -107,18 +101,6 @@ pub(super) fn service_of(key: &ObjectKey, slice: &EndpointSlice) -> Option<Objec
 /// The object that a reference in a route of `namespace` names, if it is a Service.
 pub(super) fn named(namespace: &str, it: &BackendRef) -> ObjectKey {
     ObjectKey::new(it.namespace.as_deref().unwrap_or(namespace), it.name.as_str())
-}
-
-fn grants_service(grant: &ReferenceGrant, namespace: &str, service: &str) -> bool {
-    let from = |it: &gateway_api::experimental::referencegrants::ReferenceGrantFrom| {
-        it.group == GATEWAY_GROUP && it.kind == "HTTPRoute" && it.namespace == namespace
-    };
-    let to = |it: &gateway_api::experimental::referencegrants::ReferenceGrantTo| {
-        it.group.is_empty()
-            && it.kind == "Service"
-            && it.name.as_ref().is_none_or(|name| name.is_empty() || name == service)
-    };
-    grant.spec.from.iter().any(from) && grant.spec.to.iter().any(to)
 }
 
 /// Whether a port's `appProtocol` (KEP-3726) asks for WebSocket; protocols that Varnish does not speak to

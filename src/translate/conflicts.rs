@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::listeners::{Listener, Parent};
 use super::report::ListenerProblem;
-use crate::model::{HostPattern, ObjectKey};
+use crate::model::{HostPattern, ObjectKey, Scheme};
 
 /// TCP listeners are never served, so they are in nobody's way: where one shares a port with others, only the
 /// TCP listener is refused (Gateway API, `GatewaySpec.listeners`: "If an implementation does not support TCP").
@@ -94,19 +94,27 @@ fn hostname_conflict(it: &Listener) -> ListenerProblem {
     ))
 }
 
-/// Gateways that are served from one address share its ports: where two have the same port and host, the one that
-/// comes first is served. In a cluster each has an address of its own, so this is no conflict for the spec.
+/// Gateways that are served from one address share its ports: where two have the same port and host, or one port with
+/// two protocols, the one that comes first is served. In a cluster each has an address of its own, so this is no conflict for the spec.
 pub(super) fn share_address(parents: &mut [Parent]) {
-    let mut taken: BTreeMap<(i32, HostPattern), ObjectKey> = BTreeMap::new();
+    let mut schemes: BTreeMap<i32, (Scheme, ObjectKey)> = BTreeMap::new();
+    let mut hosts: BTreeMap<(i32, HostPattern), ObjectKey> = BTreeMap::new();
     for parent in parents.iter_mut().filter(|parent| parent.served) {
-        for listener in parent.listeners.iter_mut().filter(|it| it.report.is_valid()) {
-            let place = (listener.port, listener.hostname.clone());
-            let owner = taken.entry(place).or_insert_with(|| parent.gateway.clone());
-            listener.report.shadowed = (*owner != parent.gateway).then(|| {
-                format!(
-                    "Gateway {owner} has port {} and host {} on the same address",
-                    listener.port, listener.hostname
-                )
+        for it in parent.listeners.iter_mut().filter(|it| it.report.is_valid()) {
+            let (scheme, owner) =
+                schemes.entry(it.port).or_insert_with(|| (it.scheme, parent.gateway.clone()));
+            if *scheme != it.scheme {
+                let message = format!(
+                    "Gateway {owner} has port {} on the same address, with another protocol",
+                    it.port
+                );
+                it.report.shadowed = Some(message);
+                continue;
+            }
+            let place = (it.port, it.hostname.clone());
+            let owner = hosts.entry(place).or_insert_with(|| parent.gateway.clone());
+            it.report.shadowed = (*owner != parent.gateway).then(|| {
+                format!("Gateway {owner} has port {} and host {} on the same address", it.port, it.hostname)
             });
         }
     }

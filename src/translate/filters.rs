@@ -9,6 +9,7 @@ use gateway_api::experimental::httproutes::{
     HttpRouteRulesFiltersType, HttpRouteRulesFiltersUrlRewrite, HttpRouteRulesFiltersUrlRewritePath,
 };
 
+use super::listeners::Entrance;
 use crate::model::{
     Cors, Filters, HeaderChange, HeaderChanges, HeaderList, HeaderName, HeaderValue, Hostname, InvalidText,
     Origin, PathRewrite, Redirect, Rewrite, Scheme, UrlPath,
@@ -34,8 +35,8 @@ impl From<InvalidText> for RuleProblem {
 
 /// What else than the filters a redirect or a rewrite depends on.
 pub(super) struct Site<'a> {
-    /// The port that clients connect to.
-    pub public_port: u16,
+    /// The scheme that clients use, and the port that they connect to.
+    pub entrance: Entrance,
     /// The path prefix that the rule matches on, if it has exactly one match and that is a prefix.
     pub prefix: Option<&'a UrlPath>,
 }
@@ -173,7 +174,7 @@ fn redirect(it: &HttpRouteRulesFiltersRequestRedirect, site: &Site) -> Result<Re
     let host = it.hostname.as_deref().map(Hostname::new).transpose()?;
     Ok(Redirect {
         status,
-        scheme: scheme.unwrap_or(Scheme::Http),
+        scheme: scheme.unwrap_or(site.entrance.scheme),
         host,
         port: redirect_port(it, scheme, site)?,
         path,
@@ -191,9 +192,9 @@ fn redirect_port(
         Some(port) => u16::try_from(port).ok().filter(|port| *port > 0).ok_or_else(|| {
             RuleProblem::Unsupported(format!("requestRedirect.port {port} is not a port number"))
         })?,
-        None => scheme.map_or(site.public_port, Scheme::default_port),
+        None => scheme.map_or(site.entrance.port, Scheme::default_port),
     };
-    Ok((port != scheme.unwrap_or(Scheme::Http).default_port()).then_some(port))
+    Ok((port != scheme.unwrap_or(site.entrance.scheme).default_port()).then_some(port))
 }
 
 fn redirect_path(

@@ -1,21 +1,23 @@
 //! Gateways and ListenerSets to listeners: which are ours, valid, and not in conflict.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gateway_api::experimental::gateways::{
     Gateway, GatewayAllowedListeners, GatewayAllowedListenersNamespacesFrom, GatewayListeners,
-    GatewayListenersAllowedRoutes, GatewayListenersAllowedRoutesNamespacesFrom,
+    GatewayListenersAllowedRoutes, GatewayListenersAllowedRoutesNamespacesFrom, GatewayListenersTls,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::certificates::Certificates;
 use super::conflicts;
 use super::namespaces::Allowed;
 use super::report::{
     ClassReport, GatewayProblem, GatewayReport, ListenerProblem, ListenerReport, ListenerSetProblem,
     ListenerSetReport, Report,
 };
-use super::{Addressing, Settings};
-use crate::model::{HostPattern, ListenerId, ObjectKey};
+use super::{Addressing, Settings, tls};
+use crate::model::{Certificate, HostPattern, ListenerId, ObjectKey, Scheme};
 use crate::snapshot::{GATEWAY_GROUP, ListenerSet, Snapshot};
 
 /// The one kind of route that listeners take.
@@ -30,6 +32,18 @@ pub(super) struct Listener {
     pub namespaces: Allowed,
     pub report: ListenerReport,
     pub protocol: String,
+    /// What clients speak, where the protocol is one that is served.
+    pub scheme: Scheme,
+    pub tls: Option<GatewayListenersTls>,
+    /// What it presents to TLS clients.
+    pub certificates: Vec<Arc<Certificate>>,
+}
+
+/// Where requests come in: the port of a listener, and what is spoken there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Entrance {
+    pub scheme: Scheme,
+    pub port: u16,
 }
 
 /// A Gateway or ListenerSet that routes can name as a parent.
@@ -47,7 +61,12 @@ pub(super) struct Parent {
 
 /// Finds all parents, in order of precedence: the older Gateway first, each followed by its ListenerSets, the
 /// older first. What is to be said of classes, and of Gateways and ListenerSets as a whole, goes into `report`.
-pub(super) fn parents(snapshot: &Snapshot, settings: &Settings, report: &mut Report) -> Vec<Parent> {
+pub(super) fn parents(
+    snapshot: &Snapshot,
+    settings: &Settings,
+    certificates: &mut Certificates,
+    report: &mut Report,
+) -> Vec<Parent> {
     report.classes = classes(snapshot, settings);
     let mut parents = Vec::new();
     for (key, gateway) in by_age(snapshot.gateways.iter().map(|(key, it)| (key, it.as_ref(), &it.metadata))) {
@@ -64,6 +83,7 @@ pub(super) fn parents(snapshot: &Snapshot, settings: &Settings, report: &mut Rep
     }
     conflicts::find(&mut parents);
     check_ports(&mut parents, settings);
+    tls::find(&mut parents, certificates);
     match settings.addressing {
         Addressing::Shared => conflicts::share_address(&mut parents),
         Addressing::PerGateway => parents.iter_mut().for_each(|it| it.plane = it.gateway.clone()),
@@ -172,10 +192,10 @@ fn parent(
 fn listener(kind: &'static str, parent: &ObjectKey, it: &GatewayListeners) -> Listener {
     let hostname = HostPattern::parse(it.hostname.as_deref().unwrap_or_default());
     let mut report = ListenerReport { name: it.name.clone(), ..ListenerReport::default() };
-    if it.protocol == "HTTP" {
+    if matches!(it.protocol.as_str(), "HTTP" | "HTTPS") {
         (report.supported_kinds, report.invalid_kinds) = route_kinds(it.allowed_routes.as_ref());
     } else {
-        let message = format!("protocol {} is not supported; expected HTTP", it.protocol);
+        let message = format!("protocol {} is not supported; expected HTTP or HTTPS", it.protocol);
         report.problem = Some(ListenerProblem::UnsupportedProtocol(message));
     }
     if let Err(error) = &hostname {
@@ -188,6 +208,9 @@ fn listener(kind: &'static str, parent: &ObjectKey, it: &GatewayListeners) -> Li
         namespaces: allowed_routes(it.allowed_routes.as_ref()),
         report,
         protocol: it.protocol.clone(),
+        scheme: if it.protocol == "HTTPS" { Scheme::Https } else { Scheme::Http },
+        tls: it.tls.clone(),
+        certificates: Vec::new(),
     }
 }
 
@@ -232,8 +255,11 @@ fn check_ports(parents: &mut [Parent], settings: &Settings) {
 }
 
 impl Listener {
-    /// The port, of a listener that is valid and served.
-    pub(super) fn valid_port(&self) -> Option<u16> {
-        u16::try_from(self.port).ok().filter(|_| self.report.is_valid() && self.report.shadowed.is_none())
+    /// Where requests come in, of a listener that is served.
+    pub(super) fn entrance(&self) -> Option<Entrance> {
+        let port = u16::try_from(self.port)
+            .ok()
+            .filter(|_| self.report.is_usable() && self.report.shadowed.is_none());
+        port.map(|port| Entrance { scheme: self.scheme, port })
     }
 }

@@ -1,21 +1,25 @@
 //! Gateway API resources to what the gateway must do ([`Model`]) and what is to be said of it ([`Report`]).
 //!
-//! The pipeline, a module a step: `listeners` finds Gateways, ListenerSets and their listeners; `attachment`
+//! The pipeline, a module a step: `listeners` finds Gateways, ListenerSets and their listeners (with `conflicts`, and
+//! `tls` and `certificates` for those that speak HTTPS); `attachment`
 //! decides which of them a route is attached to; `rules` (with `matches`, `filters`, `backends`) reads the route;
 //! `virtual_hosts` puts routes and listeners together.
 
 mod attachment;
 mod backends;
+mod certificates;
 mod conflicts;
 pub mod data_plane;
 mod dirty;
 mod filters;
+mod grants;
 mod listeners;
 mod matches;
 mod namespaces;
 mod reader;
 pub mod report;
 mod rules;
+mod tls;
 mod virtual_hosts;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,9 +27,10 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use attachment::{Attachment, attach};
+use certificates::{Certificates, KnownCertificates};
 use data_plane::DataPlane;
 use filters::RuleProblem;
-use listeners::Parent;
+use listeners::{Entrance, Parent};
 use reader::{Known, Reader};
 pub use report::Report;
 use report::{ParentReport, RouteAccepted, RouteReport};
@@ -33,7 +38,7 @@ pub use rules::MAX_RETRIES;
 use rules::Rules;
 use virtual_hosts::{Collectors, collectors};
 
-use crate::model::{Model, ObjectKey};
+use crate::model::{Model, ObjectKey, Scheme};
 use crate::snapshot::{HttpRoute, Snapshot};
 
 /// The `controllerName` of GatewayClasses that are Copal's.
@@ -88,7 +93,7 @@ impl Translation {
     /// The model of the one data plane that all Gateways share, with [`Addressing::Shared`].
     #[must_use]
     pub fn shared_model(&self) -> &Model {
-        static NOTHING: Model = Model { ports: BTreeMap::new() };
+        static NOTHING: Model = Model { ports: BTreeMap::new(), tls: BTreeMap::new() };
         self.models.get(&ObjectKey::default()).unwrap_or(&NOTHING)
     }
 }
@@ -104,21 +109,29 @@ pub fn translate(snapshot: &Snapshot, settings: &Settings) -> Translation {
 #[derive(Debug, Default)]
 pub struct Translator {
     known: Known,
+    certificates: KnownCertificates,
 }
 
 impl Translator {
     /// As [`translate`]: the result is the same whatever was translated before.
     pub fn translate(&mut self, snapshot: &Snapshot, settings: &Settings) -> Translation {
         let mut reader = Reader::new(snapshot, settings, std::mem::take(&mut self.known));
-        let translation = translate_with(&mut reader, snapshot, settings);
+        let mut certificates = Certificates::new(snapshot, std::mem::take(&mut self.certificates));
+        let translation = translate_with(&mut reader, &mut certificates, snapshot, settings);
         self.known = reader.finish();
+        self.certificates = certificates.finish();
         translation
     }
 }
 
-fn translate_with(reader: &mut Reader, snapshot: &Snapshot, settings: &Settings) -> Translation {
+fn translate_with(
+    reader: &mut Reader,
+    certificates: &mut Certificates,
+    snapshot: &Snapshot,
+    settings: &Settings,
+) -> Translation {
     let mut report = Report::default();
-    let parents = listeners::parents(snapshot, settings, &mut report);
+    let parents = listeners::parents(snapshot, settings, certificates, &mut report);
     let mut collectors = collectors(&parents, settings.addressing);
     let mut counts = Counts::default();
     for (key, route) in snapshot.http_routes.iter() {
@@ -130,13 +143,16 @@ fn translate_with(reader: &mut Reader, snapshot: &Snapshot, settings: &Settings)
         attached.collect(&read, &mut collectors, &mut counts);
         report.routes.insert(key.clone(), attached.report(route, &read));
     }
-    let models = collectors.into_iter().map(|(plane, it)| (plane, Model { ports: it.finish() })).collect();
+    let models = collectors.into_iter().map(|(plane, it)| (plane, it.finish())).collect();
     report_listeners(&mut report, parents, &counts);
     Translation { models, planes: BTreeMap::new(), report }
 }
 
 /// Numbers of attached routes, by the places of parent and listener.
 type Counts = BTreeMap<(usize, usize), i32>;
+
+/// A route's rules by where requests come in.
+type ByEntrance = BTreeMap<Entrance, Arc<Rules>>;
 
 /// One route and all that it is attached to.
 struct Attached<'a> {
@@ -153,31 +169,21 @@ impl<'a> Attached<'a> {
         Self { parents, by_reference: attached.collect() }
     }
 
-    /// The route's rules for each port that it is attached on, at least for one: redirects name the port.
-    fn rules(
-        &self,
-        key: &ObjectKey,
-        route: &Arc<HttpRoute>,
-        reader: &mut Reader,
-    ) -> BTreeMap<u16, Arc<Rules>> {
+    /// The route's rules for each port that it is attached on, at least for one: redirects name port and scheme.
+    fn rules(&self, key: &ObjectKey, route: &Arc<HttpRoute>, reader: &mut Reader) -> ByEntrance {
         let listeners =
             self.by_reference.iter().flat_map(|(_, it)| it.listeners.iter().map(|l| (it.parent, l.0)));
-        let ports = listeners
-            .filter_map(|(parent, index)| self.parents.get(parent)?.listeners.get(index)?.valid_port());
-        let mut ports: BTreeSet<u16> = ports.collect();
-        if ports.is_empty() {
-            ports.insert(80);
+        let entrances = listeners
+            .filter_map(|(parent, index)| self.parents.get(parent)?.listeners.get(index)?.entrance());
+        let mut entrances: BTreeSet<Entrance> = entrances.collect();
+        if entrances.is_empty() {
+            entrances.insert(Entrance { scheme: Scheme::Http, port: 80 });
         }
-        ports.into_iter().map(|port| (port, reader.rules(key, route, port))).collect()
+        entrances.into_iter().map(|at| (at, reader.rules(key, route, at))).collect()
     }
 
     /// Adds the route to the virtual hosts of its listeners, each once, and counts it where it is accepted.
-    fn collect(
-        &self,
-        read: &BTreeMap<u16, Arc<Rules>>,
-        collectors: &mut Collectors<'a>,
-        counts: &mut Counts,
-    ) {
+    fn collect(&self, read: &ByEntrance, collectors: &mut Collectors<'a>, counts: &mut Counts) {
         let mut seen = BTreeSet::new();
         for (_, attachment) in &self.by_reference {
             let Some(parent) = self.parents.get(attachment.parent) else { continue };
@@ -189,7 +195,7 @@ impl<'a> Attached<'a> {
                 if read.values().any(|rules| rules.any_valid) {
                     *counts.entry((attachment.parent, *index)).or_default() += 1;
                 }
-                let rules = listener.valid_port().and_then(|port| read.get(&port));
+                let rules = listener.entrance().and_then(|at| read.get(&at));
                 let collector = collectors.get_mut(&parent.plane);
                 if let Some((rules, collector)) = rules.zip(collector) {
                     collector.add(listener, hosts, &rules.matches);
@@ -198,7 +204,7 @@ impl<'a> Attached<'a> {
         }
     }
 
-    fn report(&self, route: &HttpRoute, read: &BTreeMap<u16, Arc<Rules>>) -> RouteReport {
+    fn report(&self, route: &HttpRoute, read: &ByEntrance) -> RouteReport {
         // What is wrong with a route does not depend on the port.
         let rules = read.values().next();
         let parents = self.by_reference.iter().filter_map(|(index, attachment)| {
@@ -246,7 +252,7 @@ fn report_listeners(report: &mut Report, parents: Vec<Parent>, counts: &Counts) 
     for set in report.listener_sets.values().filter(|it| it.problem.is_none()) {
         if let Some(gateway) = report.gateways.get_mut(&set.gateway) {
             gateway.attached_listener_sets +=
-                i32::from(set.listeners.iter().any(report::ListenerReport::is_valid));
+                i32::from(set.listeners.iter().any(report::ListenerReport::is_usable));
         }
     }
 }

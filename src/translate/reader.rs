@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Settings;
 use super::backends::{Backends, SlicesByService, named};
 use super::dirty::Dirty;
+use super::listeners::Entrance;
 use super::rules::{Rules, references, rules};
 use crate::model::ObjectKey;
 use crate::snapshot::{HttpRoute, Snapshot};
@@ -15,8 +16,8 @@ use crate::snapshot::{HttpRoute, Snapshot};
 pub(super) struct Known {
     snapshot: Snapshot,
     slices: SlicesByService,
-    /// Routes by the public port of their listeners.
-    routes: BTreeMap<(ObjectKey, u16), KnownRoute>,
+    /// Routes by where clients of their listeners connect.
+    routes: BTreeMap<(ObjectKey, Entrance), KnownRoute>,
 }
 
 /// A route's rules, and what they were read from.
@@ -33,8 +34,8 @@ pub(super) struct Reader<'a> {
     backends: Backends<'a>,
     settings: &'a Settings,
     dirty: Dirty,
-    known: BTreeMap<(ObjectKey, u16), KnownRoute>,
-    read: BTreeMap<(ObjectKey, u16), KnownRoute>,
+    known: BTreeMap<(ObjectKey, Entrance), KnownRoute>,
+    read: BTreeMap<(ObjectKey, Entrance), KnownRoute>,
 }
 
 impl<'a> Reader<'a> {
@@ -48,25 +49,25 @@ impl<'a> Reader<'a> {
     }
 
     /// A route's rules for listeners on a port.
-    pub(super) fn rules(&mut self, key: &ObjectKey, route: &Arc<HttpRoute>, port: u16) -> Arc<Rules> {
-        let public_port = port.saturating_add(self.settings.port_offset);
-        let place = (key.clone(), public_port);
+    pub(super) fn rules(&mut self, key: &ObjectKey, route: &Arc<HttpRoute>, at: Entrance) -> Arc<Rules> {
+        let public = Entrance { port: at.port.saturating_add(self.settings.port_offset), ..at };
+        let place = (key.clone(), public);
         let same = |it: &KnownRoute| Arc::ptr_eq(&it.route, route) && self.dirty.spares(&it.services);
         let known = self.known.remove(&place).filter(same);
-        let known = known.unwrap_or_else(|| self.read(key, route, public_port));
+        let known = known.unwrap_or_else(|| self.read(key, route, public));
         let rules = known.rules.clone();
         self.read.insert(place, known);
         rules
     }
 
-    fn read(&self, key: &ObjectKey, route: &Arc<HttpRoute>, public_port: u16) -> KnownRoute {
+    fn read(&self, key: &ObjectKey, route: &Arc<HttpRoute>, public: Entrance) -> KnownRoute {
         let references: Vec<_> = route.spec.rules.iter().flat_map(references).collect();
         let resolved: Vec<_> =
             references.iter().map(|it| self.backends.resolve(&key.namespace, it)).collect();
         KnownRoute {
             route: route.clone(),
             services: references.into_iter().map(|it| named(&key.namespace, it)).collect(),
-            rules: Arc::new(rules(key, route, public_port, &resolved)),
+            rules: Arc::new(rules(key, route, public, &resolved)),
         }
     }
 

@@ -37,7 +37,7 @@ pub struct GatewayReport {
     pub problem: Option<GatewayProblem>,
     /// Its own listeners, in their order.
     pub listeners: Vec<ListenerReport>,
-    /// ListenerSets that it has accepted: allowed, and with a valid listener.
+    /// ListenerSets that it has accepted: allowed, and with a listener that can be served.
     pub attached_listener_sets: i32,
 }
 
@@ -87,13 +87,23 @@ pub struct ListenerReport {
     pub shadowed: Option<String>,
     /// Kinds that it names and that do not exist here.
     pub invalid_kinds: Option<String>,
+    /// What is wrong with the first of its certificate references that do not resolve.
+    pub unresolved: Option<CertificateProblem>,
+    /// Whether it needs a certificate, and no reference resolves to one.
+    pub lacks_certificate: bool,
 }
 
 impl ListenerReport {
-    /// Whether it is served.
+    /// Whether it is accepted.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.problem.is_none()
+    }
+
+    /// Whether there is all that it needs to be served.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.is_valid() && !self.lacks_certificate
     }
 }
 
@@ -110,6 +120,15 @@ pub enum ListenerProblem {
     HostnameConflict(String),
     /// Another listener speaks another protocol on the same port.
     ProtocolConflict(String),
+}
+
+/// Why a reference to a certificate does not resolve.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CertificateProblem {
+    /// No ReferenceGrant allows it.
+    RefNotPermitted(String),
+    /// It names nothing that holds a certificate and its key.
+    Invalid(String),
 }
 
 /// An HTTPRoute.

@@ -1,4 +1,4 @@
-//! The rules of an HTTPRoute, for listeners on one port.
+//! The rules of an HTTPRoute, for listeners on one port and scheme.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use gateway_api::experimental::httproutes::{HttpRouteRulesRetry, HttpRouteRulesT
 
 use super::backends::Resolved;
 use super::filters::{FilterList, RuleProblem, Site, filters};
+use super::listeners::Entrance;
 use super::matches::{Conditions, conditions, every_request};
 use super::report::RefProblem;
 use crate::model::{
@@ -35,7 +36,7 @@ pub(super) struct Rules {
 
 /// Translates all rules. One that cannot be served answers 500 where it would have answered otherwise, so that
 /// no other rule takes its requests.
-pub(super) fn rules(key: &ObjectKey, route: &HttpRoute, public_port: u16, resolved: &[Resolved]) -> Rules {
+pub(super) fn rules(key: &ObjectKey, route: &HttpRoute, entrance: Entrance, resolved: &[Resolved]) -> Rules {
     // Whether a reference resolves does not depend on what else is wrong with its rule.
     let unresolved = resolved.iter().find_map(|it| it.as_ref().err().cloned());
     let mut all = Rules { unresolved, ..Rules::default() };
@@ -47,7 +48,7 @@ pub(super) fn rules(key: &ObjectKey, route: &HttpRoute, public_port: u16, resolv
     for (index, spec) in route.spec.rules.iter().enumerate() {
         let (resolved, next) = rest.split_at_checked(references(spec).len()).unwrap_or_default();
         rest = next;
-        let reader = Reader { key, created, index, public_port, resolved };
+        let reader = Reader { key, created, index, entrance, resolved };
         reader.rule(spec, &mut all);
     }
     all.any_valid = route.spec.rules.len() > all.problems.len() || route.spec.rules.is_empty();
@@ -58,7 +59,8 @@ struct Reader<'a> {
     key: &'a ObjectKey,
     created: Option<i64>,
     index: usize,
-    public_port: u16,
+    /// With the port that clients connect to.
+    entrance: Entrance,
     /// What the rule's backendRefs resolve to.
     resolved: &'a [Resolved],
 }
@@ -97,7 +99,7 @@ impl Reader<'_> {
         if spec.session_persistence.is_some() {
             return Err(RuleProblem::Unsupported("sessionPersistence is not supported".into()));
         }
-        let site = Site { public_port: self.public_port, prefix: only_prefix(matches) };
+        let site = Site { entrance: self.entrance, prefix: only_prefix(matches) };
         let list = filters(&spec.filters, &site)?;
         let timeouts = spec.timeouts.as_ref().map(timeouts).transpose()?.unwrap_or_default();
         let retry = spec.retry.as_ref().map(retry).transpose()?;

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Addressing;
-use super::listeners::{Listener, Parent};
-use crate::model::{HostPattern, ListenerId, ObjectKey, RouteMatch, VirtualHost, VirtualHosts};
+use super::listeners::{Entrance, Listener, Parent};
+use crate::model::{
+    HostPattern, ListenerId, Model, ObjectKey, RouteMatch, Scheme, TlsPort, VirtualHost, VirtualHosts,
+};
 
 /// A virtual host's listener and its matches so far.
 type Collected<'a> = (&'a ListenerId, Vec<Arc<RouteMatch>>);
@@ -29,15 +31,20 @@ pub(super) fn collectors(parents: &[Parent], addressing: Addressing) -> Collecto
 pub(super) struct Collector<'a> {
     ports: BTreeMap<u16, BTreeMap<&'a HostPattern, &'a Listener>>,
     hosts: BTreeMap<u16, BTreeMap<HostPattern, Collected<'a>>>,
+    tls: BTreeMap<u16, TlsPort>,
 }
 
 impl<'a> Collector<'a> {
     /// Begins with an empty virtual host for each valid listener: its hosts belong to it, and to no less
     /// specific listener, even if no route answers for them.
     fn new(parents: &[&'a Parent]) -> Self {
-        let mut collector = Self { ports: BTreeMap::new(), hosts: BTreeMap::new() };
+        let mut collector = Self { ports: BTreeMap::new(), hosts: BTreeMap::new(), tls: BTreeMap::new() };
         for listener in parents.iter().flat_map(|parent| &parent.listeners) {
-            let Some(port) = listener.valid_port() else { continue };
+            let Some(Entrance { scheme, port }) = listener.entrance() else { continue };
+            if scheme == Scheme::Https {
+                let certificates = &mut collector.tls.entry(port).or_default().certificates;
+                certificates.insert(listener.hostname.clone(), listener.certificates.clone());
+            }
             collector.ports.entry(port).or_default().insert(&listener.hostname, listener);
             let hosts = collector.hosts.entry(port).or_default();
             hosts.insert(listener.hostname.clone(), (&listener.id, Vec::new()));
@@ -47,7 +54,7 @@ impl<'a> Collector<'a> {
 
     /// Adds a route's matches on a listener's port and these hosts, as far as the listener has them.
     pub(super) fn add(&mut self, listener: &'a Listener, hosts: &[HostPattern], matches: &[Arc<RouteMatch>]) {
-        let Some(port) = listener.valid_port() else { return };
+        let Some(Entrance { port, .. }) = listener.entrance() else { return };
         let Some(listeners) = self.ports.get(&port) else { return };
         let all = self.hosts.entry(port).or_default();
         for host in hosts.iter().filter(|host| owner(listeners, host).is_some_and(|it| it.id == listener.id))
@@ -57,10 +64,10 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// The virtual hosts, their matches in order of precedence.
-    pub(super) fn finish(self) -> BTreeMap<u16, VirtualHosts> {
+    /// The model: the virtual hosts have their matches in order of precedence.
+    pub(super) fn finish(self) -> Model {
         let finished = self.hosts.into_iter().map(|(port, hosts)| (port, finish_port(hosts)));
-        finished.collect()
+        Model { ports: finished.collect(), tls: self.tls }
     }
 }
 

@@ -90,6 +90,12 @@ pub fn regex_escape(text: &str) -> String {
 pub struct VclExpr(String);
 
 impl VclExpr {
+    /// An expression of Copal's own making.
+    #[must_use]
+    pub(super) fn of(expression: String) -> Self {
+        Self(expression)
+    }
+
     /// Expressions with an operator between them.
     #[must_use]
     pub(super) fn joined(parts: &[String], operator: &str) -> Self {

@@ -2,7 +2,7 @@
 //!
 //! The root finds the shard of a request's host and hands over to it (`root`); a shard is the VCL of a few hosts
 //! (`shards` divides them, `writer` goes through them, `shard` puts one together): `hosts`, `paths` and `conditions`
-//! choose the rule, `actions` is what it does then, `programs` what it does on fetch and delivery, `services` are
+//! choose the rule (`sockets` tells ports apart), `actions` is what it does then, `programs` what it does on fetch and delivery, `services` are
 //! the backends, `urls` are changed URLs. Text enters VCL through the types of `literal` only. The templates are in
 //! `templates/`, one partial a subject.
 
@@ -16,6 +16,7 @@ mod root;
 mod services;
 mod shard;
 mod shards;
+mod sockets;
 mod urls;
 mod writer;
 
@@ -23,8 +24,9 @@ use std::collections::BTreeMap;
 
 use askama::Template;
 
+use crate::bundle::relay::{Certificates, Relay, TlsListener, certificate_id};
 use crate::bundle::{Bundle, ListenSocket, NAME_PREFIX, VclFile};
-use crate::model::Model;
+use crate::model::{HostPattern, Model, Scheme, TlsPort};
 
 /// Renders models, and remembers what it rendered last: a shard whose content is the same is not rendered again.
 #[derive(Debug, Default)]
@@ -49,10 +51,37 @@ impl Renderer {
         let known = self.root.take().filter(|(known, _)| *known == root_content);
         let root = known.map_or_else(|| text("root", &root::RootVcl::new(&root_content)), |(_, file)| file);
         self.root = Some((root_content, root.clone()));
-        let listen = model.ports.keys().map(|port| ListenSocket { name: shard::socket(*port), port: *port });
+        let direct = sockets::Port::all(model).filter(|port| port.scheme == Scheme::Http);
+        let listen = direct.map(|port| ListenSocket { name: port.name(), port: port.number });
         let labelled =
             self.shards.iter().map(|(name, (_, file))| (format!("{NAME_PREFIX}{name}"), file.clone()));
-        Bundle::new(listen.collect(), root, labelled.collect())
+        let (relay, certificates) = relay(model);
+        Bundle::new(listen.collect(), root, labelled.collect()).with_relay(relay, certificates)
+    }
+}
+
+/// What the relay does, if it is needed, and the certificates that it takes.
+fn relay(model: &Model) -> (Option<Relay>, Certificates) {
+    let mut all = Certificates::new();
+    let mut listener = |port: &TlsPort| {
+        let mut ids = BTreeMap::new();
+        for (host, certificates) in &port.certificates {
+            let named = certificates.iter().map(|it| (certificate_id(it), it.clone()));
+            let named: Vec<_> = named.collect();
+            ids.insert(server_name(host), named.iter().map(|(id, _)| id.clone()).collect());
+            all.extend(named);
+        }
+        TlsListener { certificates: ids }
+    };
+    let listen: BTreeMap<_, _> = model.tls.iter().map(|(port, it)| (*port, listener(it))).collect();
+    ((!listen.is_empty()).then_some(Relay { listen }), all)
+}
+
+/// How the relay knows the server names of a listener.
+fn server_name(host: &HostPattern) -> String {
+    match host {
+        HostPattern::Exact(_) | HostPattern::Wildcard(_) => host.to_string(),
+        HostPattern::Any => String::new(),
     }
 }
 

@@ -14,6 +14,15 @@ pub(super) enum ChangeVcl {
     Remove(VclHeader),
 }
 
+impl ChangeVcl {
+    /// The header's name.
+    pub(super) fn name(&self) -> &VclHeader {
+        match self {
+            Self::Set(name, _) | Self::Add(name, _) | Self::AddLine(name, _) | Self::Remove(name) => name,
+        }
+    }
+}
+
 /// Changes in the order in which they are made.
 pub(super) fn changes<'a>(changes: impl IntoIterator<Item = &'a HeaderChange>) -> Vec<ChangeVcl> {
     let change = |it: &HeaderChange| match it {

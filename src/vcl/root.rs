@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use askama::Template;
 
 use super::hosts::HostTable;
-use super::literal::{VclIdent, VclString};
-use super::shard::socket;
+use super::literal::{VclExpr, VclIdent, VclString};
 use super::shards::{Members, Ranges};
+use super::sockets::{Port, Sockets};
 use crate::model::{HostPattern, Model};
 
 /// What the root is made from: equal contents give equal VCL.
@@ -15,29 +15,29 @@ use crate::model::{HostPattern, Model};
 pub(super) struct Content {
     ranges: Option<Ranges>,
     /// By port, the wildcards and what is served instead of them, each with its shard.
-    listed: BTreeMap<u16, BTreeMap<HostPattern, String>>,
-    single_port: bool,
+    listed: BTreeMap<Port, BTreeMap<HostPattern, String>>,
+    sockets: Sockets,
 }
 
 impl Content {
     pub(super) fn new(model: &Model, ranges: Option<Ranges>, members: &Members<'_>) -> Self {
-        let single_port = model.ports.len() == 1;
+        let sockets = Sockets::of(model);
         // All hosts of one shard are looked up there.
         if !matches!(ranges, Some(Ranges::Split { .. })) {
-            return Self { ranges, listed: BTreeMap::new(), single_port };
+            return Self { ranges, listed: BTreeMap::new(), sockets };
         }
         let by_host: BTreeMap<&HostPattern, &String> =
             members.iter().flat_map(|(name, hosts)| hosts.iter().map(move |host| (*host, name))).collect();
         let shard = |host: &HostPattern| Some((host.clone(), (*by_host.get(host)?).clone()));
-        let ports = model.ports.iter().map(|(port, hosts)| {
+        let ports = Port::all(model).zip(model.ports.values()).map(|(port, hosts)| {
             let has_wildcards =
                 hosts.keys().next_back().is_some_and(|host| !matches!(host, HostPattern::Exact(_)));
             let listed = hosts
                 .keys()
                 .filter(|host| has_wildcards && !goes_by_ranges(host, |wide| hosts.contains_key(wide)));
-            (*port, listed.filter_map(shard).collect::<BTreeMap<_, _>>())
+            (port, listed.filter_map(shard).collect::<BTreeMap<_, _>>())
         });
-        Self { ranges, listed: ports.filter(|(_, listed)| !listed.is_empty()).collect(), single_port }
+        Self { ranges, listed: ports.filter(|(_, listed)| !listed.is_empty()).collect(), sockets }
     }
 }
 
@@ -56,7 +56,8 @@ pub(super) struct RootVcl {
 }
 
 struct PortVcl {
-    socket: Option<VclString>,
+    /// How it is told from others, where there are any.
+    condition: Option<VclExpr>,
     table: HostTable,
 }
 
@@ -72,8 +73,10 @@ impl RootVcl {
     pub(super) fn new(content: &Content) -> Self {
         let ports = content.listed.iter().map(|(port, hosts)| {
             let entries = hosts.iter().map(|(host, shard)| (host, to(shard)));
-            let socket = (!content.single_port).then(|| VclString::new(&socket(*port)));
-            PortVcl { socket, table: HostTable::new(*port, entries) }
+            PortVcl {
+                condition: content.sockets.condition(*port),
+                table: HostTable::new(port.number, entries),
+            }
         });
         let (mut steps, mut shards) = (Vec::new(), BTreeSet::new());
         if let Some(ranges) = &content.ranges {

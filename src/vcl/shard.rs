@@ -7,9 +7,10 @@ use askama::Template;
 
 use super::actions::{OutcomeVcl, Programs, RuleVcl};
 use super::hosts::HostTable;
-use super::literal::{VclComment, VclIdent, VclString};
+use super::literal::{VclComment, VclExpr, VclIdent, VclString};
 use super::programs::{AllowVcl, ChangeVcl, FetchVcl, ResponseVcl};
 use super::services::ServiceVcl;
+use super::sockets::{Port, Sockets};
 use super::writer::{HostVcl, RequestVcl, Writer, not_found};
 use crate::model::{HostPattern, Model, Outcome, Service, ServicePort, VirtualHost};
 
@@ -17,19 +18,19 @@ use crate::model::{HostPattern, Model, Outcome, Service, ServicePort, VirtualHos
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Content {
     /// Virtual hosts by port, in the order in which they are looked up.
-    pub hosts: BTreeMap<u16, Vec<(HostPattern, Arc<VirtualHost>)>>,
+    pub hosts: BTreeMap<Port, Vec<(HostPattern, Arc<VirtualHost>)>>,
     /// Hosts that are only there because others fall back to them.
-    pub fallbacks: BTreeMap<u16, Vec<(HostPattern, Arc<VirtualHost>)>>,
-    /// Whether there are other ports: only then the port of a request needs to be known.
-    pub single_port: bool,
+    pub fallbacks: BTreeMap<Port, Vec<(HostPattern, Arc<VirtualHost>)>>,
+    /// How ports are told apart, also those that have no host here.
+    pub sockets: Sockets,
 }
 
 impl Content {
     pub(super) fn new(model: &Model, members: &[&HostPattern]) -> Self {
         let members: BTreeSet<&HostPattern> = members.iter().copied().collect();
         let mut content =
-            Self { hosts: BTreeMap::new(), fallbacks: BTreeMap::new(), single_port: model.ports.len() == 1 };
-        for (port, all) in &model.ports {
+            Self { hosts: BTreeMap::new(), fallbacks: BTreeMap::new(), sockets: Sockets::of(model) };
+        for (port, all) in Port::all(model).zip(model.ports.values()) {
             let get = |host: &HostPattern| all.get(host).map(|it| (host.clone(), it.clone()));
             let hosts: Vec<_> = members.iter().filter_map(|host| get(host)).collect();
             let mut fallbacks = BTreeSet::new();
@@ -43,8 +44,8 @@ impl Content {
             }
             let fallbacks: Vec<_> = fallbacks.iter().filter_map(get).collect();
             if !hosts.is_empty() {
-                content.hosts.insert(*port, hosts);
-                content.fallbacks.insert(*port, fallbacks);
+                content.hosts.insert(port, hosts);
+                content.fallbacks.insert(port, fallbacks);
             }
         }
         content
@@ -69,7 +70,7 @@ pub(super) struct ShardVcl {
     label: VclIdent,
     /// The hosts that it serves.
     comments: Vec<VclComment>,
-    single_port: bool,
+    sockets: Sockets,
     services: Vec<ServiceVcl>,
     requests: Vec<RequestVcl>,
     ports: Vec<PortVcl>,
@@ -80,8 +81,8 @@ pub(super) struct ShardVcl {
 }
 
 struct PortVcl {
-    /// The socket's name, where it has to be told from others.
-    socket: Option<VclString>,
+    /// How it is told from others, where there are any.
+    condition: Option<VclExpr>,
     /// Wildcards, and what serves all other hosts.
     table: HostTable,
 }
@@ -107,29 +108,25 @@ impl<T: PartialEq> Numbered<T> {
     }
 }
 
-/// The socket of a port, as varnishd and VCL know it.
-pub(super) fn socket(port: u16) -> String {
-    format!("http-{port}")
-}
-
 impl ShardVcl {
     pub(super) fn new(label: &str, content: &Content) -> Self {
         let mut writer = Writer::default();
         let mut ports = Vec::new();
         for (port, own) in &content.hosts {
             let fallbacks = content.fallbacks.get(port).map(Vec::as_slice).unwrap_or_default();
-            let socket = (!content.single_port).then(|| socket(*port));
-            let entries = writer.port(socket.as_deref(), own, fallbacks);
+            let condition = content.sockets.condition(*port);
+            let name = condition.is_some().then(|| port.name());
+            let entries = writer.port(name.as_deref(), own, fallbacks);
             if !entries.is_empty() {
-                let table = HostTable::new(*port, entries.into_iter());
-                ports.push(PortVcl { socket: socket.as_deref().map(VclString::new), table });
+                let table = HostTable::new(port.number, entries.into_iter());
+                ports.push(PortVcl { condition, table });
             }
         }
         let Programs { fetches, responses } = writer.programs;
         Self {
             label: VclIdent::new("copal", &[label]),
             comments: writer.comments,
-            single_port: content.single_port,
+            sockets: content.sockets,
             services: content.services().into_iter().map(|(port, it)| ServiceVcl::new(port, it)).collect(),
             requests: writer.requests,
             ports,
@@ -162,17 +159,21 @@ impl ShardVcl {
         self.requests.iter().any(|request| request.sub == not_found())
     }
 
-    /// What comes before the host in the look-up.
-    fn socket_before_host(&self) -> &'static str {
-        if self.single_port { "" } else { r#"local.socket + "/" + "# }
+    /// Whether a rule changes what is said of the scheme, so that this must be there before.
+    fn changes_proto(&self) -> bool {
+        let named = |change: &ChangeVcl| change.name().to_string() == "x-forwarded-proto";
+        self.request_changes().any(named)
     }
 
     /// Whether a header is added that cannot be joined with others of its name.
     fn adds_lines(&self) -> bool {
-        let branches = || self.rules.iter().flat_map(|rule| &rule.branches);
-        let requests = self.rules.iter().map(|rule| &rule.request).chain(branches().map(|it| &it.request));
-        let responses = self.responses.iter().map(|it| &it.changes);
-        requests.chain(responses).flatten().any(|change| matches!(change, ChangeVcl::AddLine(..)))
+        let responses = self.responses.iter().flat_map(|it| &it.changes);
+        self.request_changes().chain(responses).any(|change| matches!(change, ChangeVcl::AddLine(..)))
+    }
+
+    fn request_changes(&self) -> impl Iterator<Item = &ChangeVcl> {
+        let branches = self.rules.iter().flat_map(|rule| &rule.branches).flat_map(|it| &it.request);
+        self.rules.iter().flat_map(|rule| &rule.request).chain(branches)
     }
 
     fn has_directors(&self) -> bool {

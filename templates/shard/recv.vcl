@@ -14,9 +14,14 @@ sub vcl_recv {
 {%- if !fetches.is_empty() %}
 	unset req.http.X-Copal-Fetch;
 {%- endif %}
+{%- if self.changes_proto() %}
+	# What clients say of it does not count; a rule changes it, so it is here from the beginning.
+{%- let message = "req" %}
+{%- include "proto.vcl" %}
+{%- endif %}
 {%- if !requests.is_empty() %}
 	# Host and path in one look-up, as they were sent, which is most often the form to compare.
-	if (requests.hasprefix({{ self.socket_before_host() }}req.http.Host + req.url + "/")) {
+	if ({{ sockets.finds("req.http.Host") }}) {
 		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
@@ -33,15 +38,15 @@ sub vcl_recv {
 	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
 {%- endif %}
 {%- if !requests.is_empty() %}
-	if (requests.hasprefix({{ self.socket_before_host() }}var.get("host") + req.url + "/")) {
+	if ({{ sockets.finds("var.get(\"host\")") }}) {
 		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
 {%- endif %}
 {%- for port in ports %}
-{%- match port.socket %}
-{%- when Some(socket) %}
-	if (local.socket == {{ socket }}) {
+{%- match port.condition %}
+{%- when Some(condition) %}
+	if ({{ condition }}) {
 		call {{ port.table.sub }};
 	}
 {%- when None %}
@@ -90,6 +95,7 @@ sub vcl_pass {
 
 sub vcl_pipe {
 	unset bereq.http.X-Copal-Fetch;
+	call tell_scheme;
 	set bereq.http.Connection = "Upgrade";
 	set bereq.http.Upgrade = req.http.Upgrade;
 	return (pipe);

@@ -68,6 +68,9 @@ impl Case {
         let statuses = status::build(&translation.report, &settings, &context);
         let mut rendered = Rendered::of_bundle(&bundle);
         rendered.files.insert("status.yaml".into(), yaml(&statuses));
+        if let Some(relay) = &bundle.manifest.relay {
+            rendered.files.insert("relay.yaml".into(), serde_saphyr::to_string(relay).unwrap());
+        }
         rendered
     }
 

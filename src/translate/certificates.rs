@@ -1,0 +1,131 @@
+//! Certificates of HTTPS listeners (Gateway API, `ListenerTLSConfig.certificateRefs`): what their references come to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gateway_api::experimental::gateways::GatewayListenersTlsCertificateRefs as CertificateRef;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use super::grants;
+use super::report::CertificateProblem;
+use crate::model::{Certificate, ObjectKey};
+use crate::snapshot::{Secret, Snapshot};
+
+/// The type of Secrets that hold a certificate, and the keys in them (Kubernetes, "TLS Secrets").
+const SECRET_TYPE: &str = "kubernetes.io/tls";
+const CHAIN: &str = "tls.crt";
+const KEY: &str = "tls.key";
+
+/// What a Secret holds, or why it is no certificate.
+type Checked = Result<Arc<Certificate>, String>;
+
+/// Secrets that were looked at, and what they hold.
+pub(super) type KnownCertificates = BTreeMap<ObjectKey, (Arc<Secret>, Checked)>;
+
+/// Looks certificates up. A Secret is checked again only if it has changed.
+pub(super) struct Certificates<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    known: KnownCertificates,
+    looked_at: KnownCertificates,
+}
+
+impl<'a> Certificates<'a> {
+    /// With what is known from the last time.
+    pub(super) fn new(snapshot: &'a Snapshot, known: KnownCertificates) -> Self {
+        Self { snapshot, known, looked_at: BTreeMap::new() }
+    }
+
+    /// The certificates that references in an object of that kind and namespace name, in their order, and what is
+    /// wrong with the first of the other references.
+    pub(super) fn resolve(
+        &mut self,
+        from: (&str, &str),
+        references: &[CertificateRef],
+    ) -> (Vec<Arc<Certificate>>, Option<CertificateProblem>) {
+        let mut certificates = Vec::new();
+        let mut problem = None;
+        for it in references {
+            match self.one(from, it) {
+                Ok(certificate) => certificates.push(certificate),
+                Err(error) => {
+                    problem.get_or_insert(error);
+                }
+            }
+        }
+        (certificates, problem)
+    }
+
+    fn one(
+        &mut self,
+        from: (&str, &str),
+        it: &CertificateRef,
+    ) -> Result<Arc<Certificate>, CertificateProblem> {
+        let (group, kind) = (it.group.as_deref().unwrap_or_default(), it.kind.as_deref().unwrap_or("Secret"));
+        if !group.is_empty() || kind != "Secret" {
+            let message =
+                format!("certificateRef {}: kind {kind} of group {group:?} is no certificate", it.name);
+            return Err(CertificateProblem::Invalid(message));
+        }
+        let (from_kind, home) = from;
+        let key = ObjectKey::new(it.namespace.as_deref().unwrap_or(home), it.name.as_str());
+        if !grants::permits(self.snapshot, from, ("Secret", &key)) {
+            let message = format!(
+                "no ReferenceGrant in {} lets {from_kind}s of {home} use Secret {key}",
+                key.namespace
+            );
+            return Err(CertificateProblem::RefNotPermitted(message));
+        }
+        self.secret(&key).map_err(|error| CertificateProblem::Invalid(format!("Secret {key}: {error}")))
+    }
+
+    fn secret(&mut self, key: &ObjectKey) -> Checked {
+        let Some(secret) = self.snapshot.secrets.get(key) else { return Err("it does not exist".into()) };
+        if let Some((_, checked)) = self.looked_at.get(key) {
+            return checked.clone();
+        }
+        let known = self.known.remove(key).filter(|(known, _)| Arc::ptr_eq(known, secret));
+        let (secret, checked) = known.unwrap_or_else(|| (secret.clone(), check(secret).map(Arc::new)));
+        self.looked_at.insert(key.clone(), (secret, checked.clone()));
+        checked
+    }
+
+    /// All that is known now.
+    pub(super) fn finish(self) -> KnownCertificates {
+        self.looked_at
+    }
+}
+
+/// The certificate that a Secret holds, if a TLS server can present it. Messages quote nothing of the content.
+fn check(secret: &Secret) -> Result<Certificate, String> {
+    if secret.kind != SECRET_TYPE {
+        return Err(format!("its type is {:?}; expected {SECRET_TYPE}", secret.kind));
+    }
+    let content = |key| secret.get(key).ok_or_else(|| format!("{key} is missing"));
+    let (chain, key) = (content(CHAIN)?, content(KEY)?);
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
+    let certificates = certificates.map_err(|_| format!("{CHAIN} is not well-formed PEM"))?;
+    if certificates.is_empty() {
+        return Err(format!("{CHAIN} holds no certificate in PEM"));
+    }
+    let private =
+        PrivateKeyDer::from_pem_slice(key).map_err(|_| format!("{KEY} holds no private key in PEM"))?;
+    CertifiedKey::from_der(certificates, private, &default_provider()).map_err(|error| refusal(&error))?;
+    Ok(Certificate { chain: chain.to_vec(), key: key.to_vec() })
+}
+
+fn refusal(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InconsistentKeys(_) => {
+            format!("the key in {KEY} is not that of the first certificate in {CHAIN}")
+        }
+        rustls::Error::InvalidCertificate(error) => {
+            format!("the first certificate in {CHAIN} cannot be read: {error:?}")
+        }
+        _ => format!(
+            "the key in {KEY} cannot be used; expected RSA of at least 2048 bits, ECDSA P-256 or P-384, or Ed25519"
+        ),
+    }
+}

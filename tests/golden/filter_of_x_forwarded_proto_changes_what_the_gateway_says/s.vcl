@@ -1,0 +1,207 @@
+# Copal: a shard, loaded under the label copal_s. Its hosts:
+#   *, Gateway default/gw listener http
+#   *, Gateway default/gw listener https
+vcl 4.1;
+
+import selector;
+import std;
+import var;
+
+backend default none;
+
+# Service default/a:80
+backend svc_default__a__80__10-0-0-1__8080 { .host = "10.0.0.1"; .port = "8080"; }
+
+# Service default/b:80
+backend svc_default__b__80__10-0-0-2__8080 { .host = "10.0.0.2"; .port = "8080"; }
+
+sub vcl_init {
+	# Paths of hosts, each after its host's number.
+	new prefixes = selector.set();
+}
+
+# What rules do. Each ends the request's way through vcl_recv.
+
+# HTTPRoute default/r rule 0
+sub rule_0 {
+	set req.http.x-forwarded-proto = "https";
+	var.set("key", "aa8cfb4437e4be72c0ea81b34928f142");
+	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
+	call forward;
+}
+
+# HTTPRoute default/r rule 1
+sub rule_1 {
+	var.set("key", "a1b6db6049c23b6f2d3dc10e307960e0");
+	set req.backend_hint = svc_default__b__80__10-0-0-2__8080;
+	call forward;
+}
+
+# HTTPRoute default/r rule 0
+sub rule_2 {
+	set req.http.x-forwarded-proto = "https";
+	var.set("key", "2f65aae7c62745546090648ddc31f1b8");
+	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
+	call forward;
+}
+
+# HTTPRoute default/r rule 1
+sub rule_3 {
+	var.set("key", "ac265c7e99a4a14061472e0c437f11f7");
+	set req.backend_hint = svc_default__b__80__10-0-0-2__8080;
+	call forward;
+}
+
+# What is looked up in the cache, and what is not.
+sub forward {
+	if (req.method != "GET" && req.method != "HEAD") {
+		if (req.method == "CONNECT" || req.method == "PRI") {
+			return (synth(405));
+		}
+		return (pass);
+	}
+	if (req.http.Authorization || req.http.Cookie) {
+		return (pass);
+	}
+	return (hash);
+}
+
+# Which rule a request is for. A subroutine that returns has found none.
+
+# *, Gateway default/gw listener http
+sub host_0 {
+	if (prefixes.hasprefix("0" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
+	}
+}
+
+# *, Gateway default/gw listener https
+sub host_1 {
+	if (prefixes.hasprefix("1" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
+	}
+}
+
+# Which host a request is for.
+
+sub port_80 {
+	call host_0;
+}
+
+sub port_443 {
+	call host_1;
+}
+
+sub vcl_recv {
+	# What clients say of it does not count; a rule changes it, so it is here from the beginning.
+	if (local.socket == "relay") {
+		set req.http.X-Forwarded-Proto = "https";
+	} else {
+		set req.http.X-Forwarded-Proto = "http";
+	}
+	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
+	if (req.http.Host ~ "[[:upper:]]") {
+		set req.http.Host = std.tolower(req.http.Host);
+	}
+	if (local.socket == "http-80") {
+		call port_80;
+	}
+	if (local.socket == "relay" && std.port(server.ip) == 443) {
+		call port_443;
+	}
+	return (synth(404));
+}
+
+sub vcl_hash {
+	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
+	hash_data(var.get("key") + req.url + " " + req.http.Host);
+	return (lookup);
+}
+
+sub vcl_pipe {
+	unset bereq.http.X-Copal-Fetch;
+	call tell_scheme;
+	set bereq.http.Connection = "Upgrade";
+	set bereq.http.Upgrade = req.http.Upgrade;
+	return (pipe);
+}
+
+sub vcl_backend_fetch {
+	if (bereq.retries == 0) {
+		var.set_real("start", std.time2real(now, 0.0));
+		var.set("fetch", bereq.http.X-Copal-Fetch);
+		unset bereq.http.X-Copal-Fetch;
+		call tell_scheme;
+	}
+	var.set_real("try", std.time2real(now, 0.0));
+}
+
+# The scheme that the client uses, whatever it says itself.
+sub tell_scheme {
+	# Varnish makes it out of HTTP/2's :scheme.
+	unset bereq.http.Scheme;
+}
+
+sub vcl_backend_response {
+}
+
+sub vcl_backend_error {
+	set beresp.http.Content-Type = "text/plain; charset=utf-8";
+	# An endpoint that is gone costs no request that can be repeated: another one gets it.
+	if (bereq.retries == 0 && (bereq.method == "GET" || bereq.method == "HEAD") && std.time2real(now, 0.0) - var.get_real("start") < 1.0) {
+		call try_again;
+	}
+	call unavailable;
+}
+
+# Only requests without a body can be sent again.
+sub try_again {
+	if (bereq.method == "GET" || bereq.method == "HEAD" || (!bereq.http.Transfer-Encoding && (!bereq.http.Content-Length || bereq.http.Content-Length == "0"))) {
+		return (retry);
+	}
+}
+
+sub unavailable {
+	set beresp.body = {"503 Service Unavailable
+"};
+	return (deliver);
+}
+
+sub respond {
+	# When draining, the reloader sets the parameter timeout_idle to 1.
+	if (sess.timeout_idle < 2s) {
+		set resp.http.Connection = "close";
+	}
+}
+
+sub vcl_deliver {
+	call respond;
+}
+
+sub vcl_synth {
+	if (var.get("location")) {
+		set resp.http.Location = var.get("location");
+	}
+}
+
+sub vcl_synth {
+	call respond;
+	if (resp.status == 204) {
+		set resp.body = "";
+	} else {
+		set resp.http.Content-Type = "text/plain; charset=utf-8";
+		set resp.body = "" + resp.status + " " + resp.reason + {"
+"};
+	}
+	return (deliver);
+}
+
+# The look-up tables, now that what they call is known.
+sub vcl_init {
+	prefixes.add("0/", sub=rule_1);
+	prefixes.add("0/set/", sub=rule_0);
+	prefixes.add("0/set?", sub=rule_0);
+	prefixes.add("1/", sub=rule_3);
+	prefixes.add("1/set/", sub=rule_2);
+	prefixes.add("1/set?", sub=rule_2);
+}

@@ -1,0 +1,306 @@
+# Copal: a shard, loaded under the label copal_s. Its hosts:
+#   *, Gateway default/gw listener http
+#   *, Gateway default/gw listener https
+#   *, Gateway default/gw listener high
+vcl 4.1;
+
+import selector;
+import std;
+import var;
+
+backend default none;
+
+sub vcl_init {
+	# Paths of hosts, each after its host's number.
+	new prefixes = selector.set();
+}
+
+# What rules do. Each ends the request's way through vcl_recv.
+
+# HTTPRoute default/r rule 2
+sub rule_0 {
+	var.set("location", "http://" + "to.test" + ":8443" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 4
+sub rule_1 {
+	var.set("location", "https://" + "to.test" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 0
+sub rule_2 {
+	var.set("location", "http://" + "to.test" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 1
+sub rule_3 {
+	var.set("location", "http://" + "to.test" + ":443" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 3
+sub rule_4 {
+	var.set("location", "http://" + "to.test" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 2
+sub rule_5 {
+	var.set("location", "https://" + "to.test" + ":8443" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 4
+sub rule_6 {
+	var.set("location", "https://" + "to.test" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 0
+sub rule_7 {
+	var.set("location", "https://" + "to.test" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 1
+sub rule_8 {
+	var.set("location", "https://" + "to.test" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 3
+sub rule_9 {
+	var.set("location", "http://" + "to.test" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 2
+sub rule_10 {
+	var.set("location", "https://" + "to.test" + ":8443" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 4
+sub rule_11 {
+	var.set("location", "https://" + "to.test" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 0
+sub rule_12 {
+	var.set("location", "https://" + "to.test" + ":8443" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 1
+sub rule_13 {
+	var.set("location", "https://" + "to.test" + req.url);
+	return (synth(302));
+}
+
+# HTTPRoute default/r rule 3
+sub rule_14 {
+	var.set("location", "http://" + "to.test" + req.url);
+	return (synth(302));
+}
+
+# What is looked up in the cache, and what is not.
+sub forward {
+	if (req.method != "GET" && req.method != "HEAD") {
+		if (req.method == "CONNECT" || req.method == "PRI") {
+			return (synth(405));
+		}
+		return (pass);
+	}
+	if (req.http.Authorization || req.http.Cookie) {
+		return (pass);
+	}
+	return (hash);
+}
+
+# Which rule a request is for. A subroutine that returns has found none.
+
+# *, Gateway default/gw listener http
+sub host_0 {
+	if (prefixes.hasprefix("0" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
+	}
+}
+
+# *, Gateway default/gw listener https
+sub host_1 {
+	if (prefixes.hasprefix("1" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
+	}
+}
+
+# *, Gateway default/gw listener high
+sub host_2 {
+	if (prefixes.hasprefix("2" + req.url + "/")) {
+		call prefixes.subroutine(select=LONGEST);
+	}
+}
+
+# Which host a request is for.
+
+sub port_80 {
+	call host_0;
+}
+
+sub port_443 {
+	call host_1;
+}
+
+sub port_8443 {
+	call host_2;
+}
+
+sub vcl_recv {
+	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
+	if (req.http.Host ~ "[[:upper:]]") {
+		set req.http.Host = std.tolower(req.http.Host);
+	}
+	if (local.socket == "http-80") {
+		call port_80;
+	}
+	if (local.socket == "relay" && std.port(server.ip) == 443) {
+		call port_443;
+	}
+	if (local.socket == "relay" && std.port(server.ip) == 8443) {
+		call port_8443;
+	}
+	return (synth(404));
+}
+
+sub vcl_hash {
+	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
+	hash_data(var.get("key") + req.url + " " + req.http.Host);
+	return (lookup);
+}
+
+sub vcl_pipe {
+	unset bereq.http.X-Copal-Fetch;
+	call tell_scheme;
+	set bereq.http.Connection = "Upgrade";
+	set bereq.http.Upgrade = req.http.Upgrade;
+	return (pipe);
+}
+
+sub vcl_backend_fetch {
+	if (bereq.retries == 0) {
+		var.set_real("start", std.time2real(now, 0.0));
+		var.set("fetch", bereq.http.X-Copal-Fetch);
+		unset bereq.http.X-Copal-Fetch;
+		call tell_scheme;
+	}
+	var.set_real("try", std.time2real(now, 0.0));
+}
+
+# The scheme that the client uses, whatever it says itself.
+sub tell_scheme {
+	# Varnish makes it out of HTTP/2's :scheme.
+	unset bereq.http.Scheme;
+	if (local.socket == "relay") {
+		set bereq.http.X-Forwarded-Proto = "https";
+	} else {
+		set bereq.http.X-Forwarded-Proto = "http";
+	}
+}
+
+sub vcl_backend_response {
+	# The cache tells schemes apart by itself, and requests are looked up without this header.
+	if (beresp.http.Vary ~ "(?i)x-forwarded-proto") {
+		set beresp.http.Vary = regsub(regsuball(beresp.http.Vary, "(?i)(^|,)\s*x-forwarded-proto\s*(?=,|$)", ""), "^\s*,\s*", "");
+		if (beresp.http.Vary == "") {
+			unset beresp.http.Vary;
+		}
+	}
+}
+
+sub vcl_backend_error {
+	set beresp.http.Content-Type = "text/plain; charset=utf-8";
+	# An endpoint that is gone costs no request that can be repeated: another one gets it.
+	if (bereq.retries == 0 && (bereq.method == "GET" || bereq.method == "HEAD") && std.time2real(now, 0.0) - var.get_real("start") < 1.0) {
+		call try_again;
+	}
+	call unavailable;
+}
+
+# Only requests without a body can be sent again.
+sub try_again {
+	if (bereq.method == "GET" || bereq.method == "HEAD" || (!bereq.http.Transfer-Encoding && (!bereq.http.Content-Length || bereq.http.Content-Length == "0"))) {
+		return (retry);
+	}
+}
+
+sub unavailable {
+	set beresp.body = {"503 Service Unavailable
+"};
+	return (deliver);
+}
+
+sub respond {
+	# When draining, the reloader sets the parameter timeout_idle to 1.
+	if (sess.timeout_idle < 2s) {
+		set resp.http.Connection = "close";
+	}
+}
+
+sub vcl_deliver {
+	call respond;
+}
+
+sub vcl_synth {
+	if (var.get("location")) {
+		set resp.http.Location = var.get("location");
+	}
+}
+
+sub vcl_synth {
+	call respond;
+	if (resp.status == 204) {
+		set resp.body = "";
+	} else {
+		set resp.http.Content-Type = "text/plain; charset=utf-8";
+		set resp.body = "" + resp.status + " " + resp.reason + {"
+"};
+	}
+	return (deliver);
+}
+
+# The look-up tables, now that what they call is known.
+sub vcl_init {
+	prefixes.add("0/http/", sub=rule_4);
+	prefixes.add("0/http?", sub=rule_4);
+	prefixes.add("0/https/", sub=rule_1);
+	prefixes.add("0/https?", sub=rule_1);
+	prefixes.add("0/none/", sub=rule_2);
+	prefixes.add("0/none?", sub=rule_2);
+	prefixes.add("0/p443/", sub=rule_3);
+	prefixes.add("0/p443?", sub=rule_3);
+	prefixes.add("0/p8443/", sub=rule_0);
+	prefixes.add("0/p8443?", sub=rule_0);
+	prefixes.add("1/http/", sub=rule_9);
+	prefixes.add("1/http?", sub=rule_9);
+	prefixes.add("1/https/", sub=rule_6);
+	prefixes.add("1/https?", sub=rule_6);
+	prefixes.add("1/none/", sub=rule_7);
+	prefixes.add("1/none?", sub=rule_7);
+	prefixes.add("1/p443/", sub=rule_8);
+	prefixes.add("1/p443?", sub=rule_8);
+	prefixes.add("1/p8443/", sub=rule_5);
+	prefixes.add("1/p8443?", sub=rule_5);
+	prefixes.add("2/http/", sub=rule_14);
+	prefixes.add("2/http?", sub=rule_14);
+	prefixes.add("2/https/", sub=rule_11);
+	prefixes.add("2/https?", sub=rule_11);
+	prefixes.add("2/none/", sub=rule_12);
+	prefixes.add("2/none?", sub=rule_12);
+	prefixes.add("2/p443/", sub=rule_13);
+	prefixes.add("2/p443?", sub=rule_13);
+	prefixes.add("2/p8443/", sub=rule_10);
+	prefixes.add("2/p8443?", sub=rule_10);
+}

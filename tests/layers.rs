@@ -18,32 +18,44 @@ use std::path::{Path, PathBuf};
 
 use source::paths;
 
-/// What one module may name of this crate, and whether it is pure and may see Kubernetes types.
+/// What one module may name of this crate, whether it is pure, and what it may see of Kubernetes.
 struct Layer {
     module: &'static str,
     may_use: &'static [&'static str],
     pure: bool,
-    kubernetes: bool,
+    sees: Sees,
 }
+
+/// What of Kubernetes' types and clients a module may name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sees {
+    Nothing,
+    /// All but the Gateway API.
+    Kubernetes,
+    All,
+}
+
+use Sees::{All, Kubernetes, Nothing};
 
 /// From the bottom up. Nothing may name `bin`.
 const LAYERS: &[Layer] = &[
-    Layer { module: "model", may_use: &[], pure: true, kubernetes: false },
-    Layer { module: "bundle", may_use: &["model"], pure: true, kubernetes: false },
-    Layer { module: "api", may_use: &[], pure: true, kubernetes: true },
-    Layer { module: "snapshot", may_use: &["api", "model"], pure: true, kubernetes: true },
+    Layer { module: "model", may_use: &[], pure: true, sees: Nothing },
+    Layer { module: "bundle", may_use: &["model"], pure: true, sees: Nothing },
+    Layer { module: "api", may_use: &[], pure: true, sees: All },
+    Layer { module: "snapshot", may_use: &["api", "model"], pure: true, sees: All },
+    Layer { module: "translate", may_use: &["api", "bundle", "model", "snapshot"], pure: true, sees: All },
+    Layer { module: "vcl", may_use: &["model", "bundle"], pure: true, sees: Nothing },
     Layer {
-        module: "translate",
-        may_use: &["api", "bundle", "model", "snapshot"],
+        module: "infra",
+        may_use: &["api", "bundle", "model", "snapshot", "translate"],
         pure: true,
-        kubernetes: true,
+        sees: All,
     },
-    Layer { module: "vcl", may_use: &["model", "bundle"], pure: true, kubernetes: false },
-    Layer { module: "status", may_use: &["model", "snapshot", "translate"], pure: true, kubernetes: true },
-    Layer { module: "explain", may_use: &["model", "snapshot", "translate"], pure: true, kubernetes: false },
-    Layer { module: "telemetry", may_use: &[], pure: false, kubernetes: false },
-    Layer { module: "reloader", may_use: &["bundle", "telemetry"], pure: false, kubernetes: false },
-    Layer { module: "reloader_client", may_use: &["bundle", "status"], pure: false, kubernetes: false },
+    Layer { module: "status", may_use: &["model", "snapshot", "translate"], pure: true, sees: All },
+    Layer { module: "explain", may_use: &["model", "snapshot", "translate"], pure: true, sees: Nothing },
+    Layer { module: "telemetry", may_use: &[], pure: false, sees: Nothing },
+    Layer { module: "reloader", may_use: &["bundle", "telemetry"], pure: false, sees: Kubernetes },
+    Layer { module: "reloader_client", may_use: &["bundle", "status"], pure: false, sees: Nothing },
     Layer {
         module: "standalone",
         may_use: &[
@@ -58,7 +70,39 @@ const LAYERS: &[Layer] = &[
             "vcl",
         ],
         pure: false,
-        kubernetes: true,
+        sees: All,
+    },
+    Layer {
+        module: "controllers",
+        may_use: &[
+            "bundle",
+            "infra",
+            "model",
+            "reloader_client",
+            "snapshot",
+            "status",
+            "telemetry",
+            "translate",
+            "vcl",
+        ],
+        pure: false,
+        sees: All,
+    },
+    Layer {
+        module: "cli",
+        may_use: &[
+            "bundle",
+            "controllers",
+            "explain",
+            "model",
+            "reloader_client",
+            "standalone",
+            "status",
+            "telemetry",
+            "translate",
+        ],
+        pure: false,
+        sees: All,
     },
 ];
 
@@ -89,6 +133,7 @@ const IMPURE: &[&str] = &[
 ];
 
 const KUBERNETES: &[&str] = &["gateway_api", "k8s_openapi", "kube"];
+const GATEWAY_API: &[&str] = &["gateway_api"];
 
 /// What a file of that module does that its layer may not.
 fn violations(module: &str, depth: usize, text: &str) -> Vec<String> {
@@ -118,8 +163,12 @@ fn forbidden(layer: &Layer, depth: usize, path: &[String]) -> Option<String> {
     }
     let begins = |prefix: &&&str| name == **prefix || name.starts_with(&format!("{prefix}::"));
     let impure = layer.pure.then(|| IMPURE.iter().find(begins)).flatten();
-    let kubernetes = (!layer.kubernetes).then(|| KUBERNETES.iter().find(begins)).flatten();
-    impure.or(kubernetes).map(|_| format!("may not use {name}"))
+    let unseen = match layer.sees {
+        Nothing => KUBERNETES,
+        Kubernetes => GATEWAY_API,
+        All => &[],
+    };
+    impure.or(unseen.iter().find(begins)).map(|_| format!("may not use {name}"))
 }
 
 /// The module of this crate that a path goes to, from the root: `crate::vcl`, `copal::vcl`, `super::…::vcl`.
@@ -189,7 +238,8 @@ fn the_check_tells_good_from_bad() {
         ("vcl", 2, "use crate::{model::Model, snapshot::Snapshot};"),
         ("vcl", 1, "use super::translate;"),
         ("vcl", 2, "fn f(x: &super::super::snapshot::Snapshot) {}"),
-        ("reloader", 2, "let x = k8s_openapi::api::core::v1::Service::default();"),
+        ("reloader", 2, "use gateway_api::experimental::gateways::Gateway;"),
+        ("vcl", 2, "let x = k8s_openapi::api::core::v1::Service::default();"),
         ("reloader", 2, "use crate::model::Model;"),
         ("translate", 2, "use std::{fmt, fs};"),
         ("translate", 1, "use crate::vcl;"),

@@ -3,8 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use gateway_api::experimental::gateways::Gateway;
+
 use crate::api::parameters::GatewayClassParametersSpec;
 use crate::bundle::logging::Logging;
+use crate::model::Model;
+use crate::snapshot::{ObjectKey, Snapshot};
 
 /// The data plane of one Gateway that is accepted.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,4 +31,33 @@ pub struct DataPlane {
     pub parameters: GatewayClassParametersSpec,
     /// The access log; none if there is to be none.
     pub logging: Option<Logging>,
+}
+
+/// The data planes of the Gateways that have a model.
+pub(super) fn planes(
+    snapshot: &Snapshot,
+    models: &BTreeMap<ObjectKey, Model>,
+) -> BTreeMap<ObjectKey, DataPlane> {
+    let planes = models.iter().filter_map(|(key, model)| {
+        let gateway = snapshot.gateways.get(key)?;
+        Some((key.clone(), plane(gateway, model)))
+    });
+    planes.collect()
+}
+
+fn plane(gateway: &Gateway, model: &Model) -> DataPlane {
+    let infrastructure = gateway.spec.infrastructure.clone().unwrap_or_default();
+    let addresses = gateway.spec.addresses.iter().flatten().filter_map(|it| it.value.as_ref()?.parse().ok());
+    let is_tls = |port: &&u16| model.tls.contains_key(*port);
+    let (tls_ports, http_ports) = model.ports.keys().partition(is_tls);
+    DataPlane {
+        uid: gateway.metadata.uid.clone().unwrap_or_default(),
+        class: gateway.spec.gateway_class_name.clone(),
+        labels: infrastructure.labels.unwrap_or_default(),
+        annotations: infrastructure.annotations.unwrap_or_default(),
+        addresses: addresses.collect(),
+        http_ports,
+        tls_ports,
+        ..DataPlane::default()
+    }
 }

@@ -143,9 +143,10 @@ fn translate_with(
         attached.collect(&read, &mut collectors, &mut counts);
         report.routes.insert(key.clone(), attached.report(route, &read));
     }
-    let models = collectors.into_iter().map(|(plane, it)| (plane, it.finish())).collect();
+    let models: BTreeMap<_, _> = collectors.into_iter().map(|(plane, it)| (plane, it.finish())).collect();
+    let planes = data_plane::planes(snapshot, &models);
     report_listeners(&mut report, parents, &counts);
-    Translation { models, planes: BTreeMap::new(), report }
+    Translation { models, planes, report }
 }
 
 /// Numbers of attached routes, by the places of parent and listener.

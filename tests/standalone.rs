@@ -117,6 +117,71 @@ fn a_bundle_can_be_written_to_a_folder_and_is_the_same_each_time() {
     assert_eq!(manifest("one"), manifest("two"));
 }
 
+/// What all goldens have, and the Secrets are in it.
+const GIVEN: &str = include_str!("golden/given.yaml");
+
+const HTTPS: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gw}
+spec:
+  gatewayClassName: copal
+  listeners:
+  - {name: http, port: 80, protocol: HTTP}
+  - {name: https, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: one}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r}
+spec:
+  parentRefs: [{name: gw}]
+  rules:
+  - filters: [{type: RequestRedirect, requestRedirect: {hostname: to.test}}]
+";
+
+/// The Gateway of `HTTPS` stands in the place of the goldens'.
+fn https_folder() -> tempfile::TempDir {
+    let documents: Vec<&str> = GIVEN
+        .split("\n---\n")
+        .filter(|it| !it.starts_with("apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\n"))
+        .collect();
+    folder(&[("given.yaml", &documents.join("\n---\n")), ("https.yaml", HTTPS)])
+}
+
+#[test]
+fn keys_are_never_printed() {
+    let dir = https_folder();
+    let url = "https://a.test:8443/";
+    let keys: Vec<&str> = GIVEN.lines().filter_map(|line| line.trim().strip_prefix("tls.key: ")).collect();
+    assert_eq!(keys.len(), 3);
+    for arguments in [vec!["render"], vec!["status"], vec!["status", "-o", "json"], vec!["explain"]] {
+        let mut command = Command::new(COPAL);
+        command.args(&arguments).arg(dir.path());
+        if arguments == ["explain"] {
+            command.arg(url);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output);
+        assert!(!printed.contains("PRIVATE KEY") && !printed.contains("LS0tLS1"), "{arguments:?}");
+        assert!(keys.iter().all(|key| !printed.contains(*key)), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_request_is_explained_by_the_scheme_of_its_url() {
+    let dir = https_folder();
+    let explain = |url: &str| {
+        let output = Command::new(COPAL).arg("explain").arg(dir.path()).arg(url).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(explain("http://a.test/").contains("redirect 302 to http://to.test:8080,"));
+    assert!(explain("https://a.test/").contains("redirect 302 to https://to.test:8443,"));
+    assert!(explain("https://a.test:8443/").contains("redirect 302 to https://to.test:8443,"));
+    assert!(explain("https://a.test:8080/").contains("no answer: this port speaks http\n"));
+}
+
 #[test]
 fn an_unusable_folder_is_an_error_for_every_command() {
     let dir = folder(&[("file.yaml", CLASS)]);

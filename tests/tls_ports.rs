@@ -24,11 +24,7 @@ use copal::snapshot::{Object, Snapshot};
 use copal::standalone::manifests::{Format, Manifests};
 use copal::translate::{Settings, translate};
 use copal::vcl::Renderer;
-use support::{Backend, Connection, Request, Response, free_ports, get, route, route_on, services};
-
-#[path = "support/process.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod process;
+use support::{Backend, Connection, Process, Request, Response, free_ports, get, route, route_on, services};
 
 /// A varnishd with the VCL of some manifests.
 struct Varnish {
@@ -37,7 +33,7 @@ struct Varnish {
     direct: Vec<(u16, SocketAddr)>,
     /// The relay's socket. In VCL its name counts, so that it may be a TCP socket here.
     relay: SocketAddr,
-    process: Option<process::Process>,
+    process: Option<Process>,
 }
 
 impl Varnish {
@@ -67,8 +63,8 @@ impl Varnish {
         let parameters = [compiler, "vcc_err_unref=off", "vsl_space=1m", "default_ttl=0", "default_grace=0"];
         command.args(parameters.iter().flat_map(|it| ["-p", it]));
         command.arg("-n").arg(self.folder.join("varnish")).stdout(Stdio::null()).stderr(Stdio::null());
-        self.process = Some(process::Process::spawn(&mut command, &self.folder).unwrap());
-        self.wait_for("the management process", || self.try_cli(&["ping"]));
+        self.process = Some(Process::spawn(&mut command, &self.folder).unwrap());
+        Self::wait_for("the management process", || self.try_cli(&["ping"]));
     }
 
     fn load(&self, bundle: &Bundle) {
@@ -80,7 +76,7 @@ impl Varnish {
         self.load_file(bundle, root);
         self.cli(&["vcl.use", root]);
         self.cli(&["start"]);
-        self.wait_for("the relay's socket", || TcpStream::connect(self.relay).is_ok());
+        Self::wait_for("the relay's socket", || TcpStream::connect(self.relay).is_ok());
     }
 
     fn load_file(&self, bundle: &Bundle, name: &str) {
@@ -98,7 +94,7 @@ impl Varnish {
         admin.arg("-n").arg(self.folder.join("varnish")).args(command).output().unwrap().status.success()
     }
 
-    fn wait_for(&self, what: &str, condition: impl Fn() -> bool) {
+    fn wait_for(what: &str, condition: impl Fn() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !condition() {
             assert!(Instant::now() < deadline, "{what} is not there");

@@ -185,3 +185,31 @@ fn cache(request: &Request) -> String {
         "look-up; stored if the response says for how long (Cache-Control, Expires)".to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Scheme, TlsPort, VirtualHosts};
+
+    #[test]
+    fn a_port_answers_in_its_own_scheme_only() {
+        let mut model = Model::default();
+        model.ports.extend([(80, VirtualHosts::new()), (443, VirtualHosts::new())]);
+        model.tls.insert(443, TlsPort::default());
+        for (scheme, port, speaks) in [
+            (Scheme::Http, 80, None),
+            (Scheme::Https, 443, None),
+            (Scheme::Https, 80, Some("http")),
+            (Scheme::Http, 443, Some("https")),
+            (Scheme::Https, 8443, None),
+        ] {
+            let request =
+                Request { scheme, port, method: "GET".into(), url: "/".into(), headers: Vec::new() };
+            let explanation = explain(&model, &request);
+            assert_eq!(
+                (explanation.speaks, explanation.status),
+                (speaks, speaks.map_or(Some(404), |_| None))
+            );
+        }
+    }
+}

@@ -25,7 +25,7 @@ pub(super) fn class_accepted(invalid_parameters: Option<&String>) -> Said {
     }
 }
 
-/// How many listeners of a Gateway or ListenerSet are valid, with the names of the others.
+/// How many listeners of a Gateway or ListenerSet can be served, with the names of the others.
 pub(super) enum Valid {
     All,
     Some(String),
@@ -43,11 +43,11 @@ pub(super) fn gateway_accepted(problem: Option<&GatewayProblem>, listeners: Vali
         }
         (None, Valid::All) => say("Accepted", TRUE, "Accepted", "all listeners are valid"),
         (None, Valid::Some(names)) => {
-            let message = format!("listeners that are not valid: {names}; the others are accepted");
+            let message = format!("listeners that cannot be served: {names}; the others are accepted");
             say("Accepted", TRUE, "ListenersNotValid", message)
         }
         (None, Valid::None(names)) => {
-            say("Accepted", FALSE, "ListenersNotValid", format!("no listener is valid: {names}"))
+            say("Accepted", FALSE, "ListenersNotValid", format!("no listener can be served: {names}"))
         }
     }
 }

@@ -129,3 +129,50 @@ fn refusal(error: &rustls::Error) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::Object;
+    use serde_json::{Value, json};
+
+    /// Secrets of the goldens, and one that is none.
+    fn snapshot() -> Snapshot {
+        let given: Vec<Value> =
+            serde_saphyr::from_multiple(include_str!("../../tests/golden/given.yaml")).unwrap();
+        let secrets = given.into_iter().filter(|it| it["kind"] == "Secret");
+        secrets.filter_map(|it| Object::parse(it).unwrap()).collect()
+    }
+
+    fn reference(name: &str) -> CertificateRef {
+        serde_json::from_value(json!({"name": name})).unwrap()
+    }
+
+    fn resolve(
+        snapshot: &Snapshot,
+        known: KnownCertificates,
+        names: &[&str],
+    ) -> (Vec<Arc<Certificate>>, KnownCertificates) {
+        let mut certificates = Certificates::new(snapshot, known);
+        let references: Vec<_> = names.iter().map(|name| reference(name)).collect();
+        let (resolved, problem) = certificates.resolve(("Gateway", "default"), &references);
+        assert_eq!(problem, None);
+        (resolved, certificates.finish())
+    }
+
+    #[test]
+    fn a_secret_is_checked_again_only_if_it_changed() {
+        let mut snapshot = snapshot();
+        let (first, known) = resolve(&snapshot, KnownCertificates::new(), &["one", "two", "one"]);
+        assert_eq!((first.len(), known.len()), (3, 2));
+        assert!(Arc::ptr_eq(&first[0], &first[2]));
+        let mut renewed = snapshot.secrets[&ObjectKey::new("default", "two")].as_ref().clone();
+        renewed.metadata.name = Some("one".into());
+        snapshot.insert(Object::Secret(Arc::new(renewed)));
+        let (second, known) = resolve(&snapshot, known, &["one", "two"]);
+        assert!(Arc::ptr_eq(&first[1], &second[1]), "it is the same as before");
+        assert_eq!(first[1], second[0], "the Secret has the other certificate now");
+        let (_, known) = resolve(&snapshot, known, &["one"]);
+        assert_eq!(known.len(), 1, "what nobody names is forgotten");
+    }
+}

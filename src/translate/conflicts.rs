@@ -100,7 +100,7 @@ pub(super) fn share_address(parents: &mut [Parent]) {
     let mut schemes: BTreeMap<i32, (Scheme, ObjectKey)> = BTreeMap::new();
     let mut hosts: BTreeMap<(i32, HostPattern), ObjectKey> = BTreeMap::new();
     for parent in parents.iter_mut().filter(|parent| parent.served) {
-        for it in parent.listeners.iter_mut().filter(|it| it.report.is_valid()) {
+        for it in parent.listeners.iter_mut().filter(|it| it.report.is_usable()) {
             let (scheme, owner) =
                 schemes.entry(it.port).or_insert_with(|| (it.scheme, parent.gateway.clone()));
             if *scheme != it.scheme {

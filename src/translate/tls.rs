@@ -36,7 +36,7 @@ fn problem(listener: &Listener, frontend: Option<&GatewayTlsFrontend>) -> Option
         ("HTTPS", None) => Some("protocol HTTPS needs certificateRefs".into()),
         ("HTTPS", Some(tls)) => {
             let validated = frontend.is_some_and(|it| validates(it, listener.port));
-            let validation = "spec.tls.frontend: client certificates are not validated yet";
+            let validation = "spec.tls.frontend: client certificates are not validated";
             unsupported(tls).or_else(|| validated.then(|| validation.into()))
         }
         _ => None,

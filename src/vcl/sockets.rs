@@ -104,3 +104,26 @@ impl Sockets {
 fn through_relay(operator: &'static str) -> String {
     format!("local.socket {operator} {}", VclString::new(RELAY))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{TlsPort, VirtualHosts};
+
+    fn sockets(http: &[u16], https: &[u16]) -> Sockets {
+        let mut model = Model::default();
+        model.ports.extend(http.iter().chain(https).map(|port| (*port, VirtualHosts::new())));
+        model.tls.extend(https.iter().map(|port| (*port, TlsPort::default())));
+        Sockets::of(&model)
+    }
+
+    #[test]
+    fn requests_are_asked_for_their_port_only_where_there_are_several() {
+        assert_eq!(sockets(&[], &[]), Sockets::One(Scheme::Http));
+        assert_eq!(sockets(&[80], &[]), Sockets::One(Scheme::Http));
+        assert_eq!(sockets(&[], &[443]), Sockets::One(Scheme::Https));
+        assert_eq!(sockets(&[80, 81], &[]), Sockets::Direct);
+        assert_eq!(sockets(&[], &[443, 8443]), Sockets::Relay);
+        assert_eq!(sockets(&[80], &[443]), Sockets::Both);
+    }
+}

@@ -91,6 +91,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "cli",
         may_use: &[
+            "api",
             "bundle",
             "controllers",
             "explain",

@@ -19,6 +19,7 @@ use super::logging_policy::LoggingSpec;
     version = "v1alpha1",
     kind = "GatewayClassParameters",
     plural = "gatewayclassparameters",
+    category = "copal",
     namespaced,
     derive = "PartialEq"
 )]

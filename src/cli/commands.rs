@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use super::{ExplainArgs, ExplainFormat, RenderArgs, StatusArgs};
+use super::{CrdsArgs, ExplainArgs, ExplainFormat, RenderArgs, StatusArgs};
 use crate::bundle::Bundle;
 use crate::controllers::cluster::{self, ReadError};
 use crate::controllers::world::World;
@@ -42,6 +42,15 @@ pub enum CommandError {
     /// It is not clear which Gateway is meant.
     #[error("{0}; name one with --gateway")]
     Gateway(String),
+    /// A file of `--out`.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
     /// Standard output.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
@@ -158,6 +167,23 @@ fn read_cluster() -> Result<(World, ExitCode), CommandError> {
     });
     let world = runtime.map_err(CommandError::Runtime)?.block_on(read)?;
     Ok((world, code))
+}
+
+/// Prints the CRDs, or writes them to a folder.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn crds(args: &CrdsArgs) -> Result<ExitCode, CommandError> {
+    for (file, yaml) in super::crds::crds().map_err(CommandError::Form)? {
+        match &args.out {
+            Some(out) => {
+                let path = out.join(file);
+                std::fs::write(&path, yaml).map_err(|source| CommandError::Write { path, source })?;
+            }
+            None => print(&format!("---\n{yaml}"))?,
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What a running reloader says about a bundle.

@@ -1,6 +1,7 @@
 //! The command line of `copal`.
 
 mod commands;
+mod crds;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -42,6 +43,16 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Run the operator: data planes and statuses for the Gateways of a cluster.
     Operator(operator::Options),
+    /// Print the CustomResourceDefinitions of Copal's own resources.
+    Crds(CrdsArgs),
+}
+
+/// `copal crds`.
+#[derive(Clone, Debug, Args)]
+pub struct CrdsArgs {
+    /// Write one file each here instead of printing them.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
 }
 
 /// Where the manifests are.
@@ -181,7 +192,9 @@ impl Cli {
         match &self.command {
             Command::Run(args) => args.log_format,
             Command::Operator(options) => options.log_format,
-            Command::Render(_) | Command::Status(_) | Command::Explain(_) => LogFormat::Text,
+            Command::Render(_) | Command::Status(_) | Command::Explain(_) | Command::Crds(_) => {
+                LogFormat::Text
+            }
         }
     }
 
@@ -195,6 +208,7 @@ impl Cli {
             Command::Render(args) => Ok(commands::render(&args)?),
             Command::Status(args) => Ok(commands::status(&args)?),
             Command::Explain(args) => Ok(commands::explain(&args)?),
+            Command::Crds(args) => Ok(commands::crds(&args)?),
             Command::Operator(options) => {
                 runtime()?.block_on(operator::run(options))?;
                 Ok(ExitCode::SUCCESS)

@@ -19,9 +19,10 @@ suite=$(cd "$HERE/conformance" && go list -m -f '{{.Version}}' sigs.k8s.io/gatew
 usable=${E2E_USABLE_ADDRESS:-${LB_POOL%.*}.200} unusable=${E2E_UNUSABLE_ADDRESS:-198.51.100.1}
 report=$TARGET/conformance-report.yaml
 flags=(-report-output "$report")
+single=
 case ${1:-} in
   '' | -*) flags+=("$@") ;;
-  *) flags+=(-run-test "$1") ;;
+  *) flags+=(-run-test "$1"); single=yes ;;   # the report has all other tests as skipped
 esac
 
 rm -f "$report"
@@ -35,19 +36,24 @@ in_node "$BIN/conformance.test" -test.run '^TestConformance$' -test.v -test.time
 seconds=$(( ($(now_ms) - start) / 1000 ))
 
 # What each failed test said, at most 25 lines each: output of tests that run at the same time is mixed, so each line
-# belongs to the test that the last `=== ` line named. Only tests that have no failed sub-test are shown.
+# belongs to the test that the last `=== ` line named. Only tests that have no failed sub-test are shown. A line that
+# differs from the one before only in numbers, as when the suite polls, takes its place.
 awk '
   /^=== (RUN|CONT|NAME|PAUSE)/ { name = $3; next }
   /^ *--- FAIL: / { failed[$3] = 1; order[++n] = $3; next }
   /^ *--- / || /^(PASS|FAIL|ok )/ { next }
-  { said[name] = said[name] $0 "\n" }
+  {
+    kind = $0; gsub(/[0-9]+/, "", kind)
+    if (name in latest && latest[name] != kind) said[name] = said[name] pending[name] "\n"
+    latest[name] = kind; pending[name] = $0
+  }
   END {
     for (f in failed) { parent = f; while (sub(/\/[^\/]*$/, "", parent)) inner[parent] = 1 }
     for (i = 1; i <= n; i++) {
       f = order[i]
       if (f in inner) continue
       print "FAILED " f
-      lines = split(said[f], line, "\n")
+      lines = split(said[f] pending[f] "\n", line, "\n")
       for (j = (lines > 25 ? lines - 25 : 1); j < lines; j++) print "    " substr(line[j], 1, 400)
     }
   }' "$log"
@@ -59,7 +65,10 @@ statistics() {
     in_section && $1 == field { print $2; exit }' "$report"
 }
 passed=0 failed=0 skipped=0
-if [ -e "$report" ]; then
+if [ -n "$single" ] && [ -e "$report" ]; then
+  passed=$(grep -c '^    --- PASS: TestConformance/' "$log" || true)
+  failed=$(grep -c '^    --- FAIL: TestConformance/' "$log" || true)
+elif [ -e "$report" ]; then
   for section in core extended; do
     p=$(statistics $section Passed) f=$(statistics $section Failed) s=$(statistics $section Skipped)
     printf '%-9s %3d passed, %d failed, %d skipped\n' $section "${p:-0}" "${f:-0}" "${s:-0}"
@@ -68,7 +77,7 @@ if [ -e "$report" ]; then
   if [ $# = 0 ]; then cp "$report" "$REPORTS/gateway-http-$suite.yaml"; fi
 else
   echo "no report: the suite did not get to its end; see $log"
-  grep -v '^=== ' "$log" | tail -n 15 | cut -c1-400 | sed 's/^/    /'
+  grep -q -- '--- FAIL: ' "$log" || tail -n 15 "$log" | cut -c1-400 | sed 's/^/    /'
   passed=$(grep -c '^    --- PASS: TestConformance/' "$log" || true)
   failed=$(grep -c '^    --- FAIL: TestConformance/' "$log" || true)
   [ "$failed" != 0 ] || failed=1

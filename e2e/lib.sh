@@ -101,12 +101,11 @@ starts_of() {
 # logs_of GATEWAY: everything its pods wrote.
 logs_of() { local pod; for pod in $(pods_of "$1"); do kn logs "$pod" --all-containers; done; }
 
-operator_pods() {
-  local selector
-  selector=$(k -n "$SYSTEM_NAMESPACE" get deployment copal-operator -o json |
-    jq -r '.spec.selector.matchLabels | to_entries | map("\(.key)=\(.value)") | join(",")')
-  k -n "$SYSTEM_NAMESPACE" get pods -l "$selector" -o name
+operator_selector() {
+  k -n "$SYSTEM_NAMESPACE" get deployment copal-operator -o json |
+    jq -r '.spec.selector.matchLabels | to_entries | map("\(.key)=\(.value)") | join(",")'
 }
+operator_pods() { k -n "$SYSTEM_NAMESPACE" get pods -l "$(operator_selector)" -o name; }
 
 # start_load ADDRESS HOST: constant load until stop_load, which fails the test if a request failed.
 start_load() {

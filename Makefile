@@ -5,11 +5,13 @@ SHELL := /bin/bash
 PACKAGES := varnish varnish-selector varnish-modules tcc binutils libc6-dev curl wrk
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+# Only a KUBECONFIG that is given to make is meant: one that lies about in the environment may be of a cluster in use.
+E2E := $(if $(findstring command,$(origin KUBECONFIG)),E2E_KUBECONFIG="$(abspath $(KUBECONFIG))" )e2e
 
-.PHONY: help deps build run test lint crds deny bench-reload bench-throughput
+.PHONY: help deps build run test lint crds deny e2e e2e-up e2e-test e2e-down bench-reload bench-throughput bench-routes
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## Install what is missing of Varnish and its compiler (Debian packages)
 	@missing=(); \
@@ -51,8 +53,24 @@ deny: ## Check dependencies: bans, licences, sources
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check bans licenses sources
 
+e2e: ## Run the conformance suite and e2e/tests on a cluster of its own; KUBECONFIG=FILE: on that one
+	@$(E2E)/run.sh
+
+e2e-up: ## Boot the e2e cluster and deploy Copal; again after a change: deploy anew
+	@$(E2E)/prepare.sh
+
+e2e-test: e2e-up ## Run one test there: RUN=HTTPRouteWeight (the suite's) or RUN=faults (of e2e/tests)
+	@if [ -z "$(RUN)" ]; then echo "make: name a test: make e2e-test RUN=HTTPRouteWeight" >&2; exit 1; fi
+	@if [ -e "e2e/tests/$(RUN).sh" ]; then $(E2E)/run-tests.sh $(RUN); else $(E2E)/conformance.sh $(RUN); fi
+
+e2e-down: ## Remove every trace of the e2e cluster
+	@$(E2E)/down.sh
+
 bench-reload: deps ## Measure start and live edits with 1,000 virtual hosts
 	cargo bench --bench reload
 
 bench-throughput: deps ## Measure requests a second against a minimal VCL
 	cargo bench --bench throughput
+
+bench-routes: ## Measure how the operator follows routes, on the e2e cluster
+	@$(E2E)/bench-routes.sh

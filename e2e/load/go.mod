@@ -1,0 +1,3 @@
+module copal.dev/e2e/load
+
+go 1.26.0

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# logs.sh keep: until it is ended, keeps the logs of all pods, also of those that are deleted in the meantime.
+# logs.sh save: gathers logs and objects in target/e2e/logs, and prints the ends of Copal's own.
+set -uo pipefail
+. "$(dirname "$0")/config.sh"
+kept=$STATE/kept-logs
+labels=app.kubernetes.io/name=copal
+
+# A hard link keeps a log when kubelet deletes it.
+keep() {
+  mkdir -p "$kept"
+  while [ -d "$STATE/pod-logs" ]; do
+    find "$STATE/pod-logs" -name '*.log' -printf '%P\n' 2>/dev/null | while read -r file; do
+      to=$kept/$(tr / _ <<<"$file")
+      [ -e "$to" ] || ln "$STATE/pod-logs/$file" "$to" 2>/dev/null
+    done
+    sleep 1
+  done
+}
+
+save() {
+  local what
+  mkdir -p "$SAVED_LOGS"
+  rm -rf "$SAVED_LOGS/pods" "$SAVED_LOGS/daemons"; mkdir -p "$SAVED_LOGS/pods"
+  for what in pods gateways httproutes gatewayclasses deployments events; do
+    k get "$what" -A -o yaml > "$SAVED_LOGS/$what.yaml" 2>&1
+  done
+  if [ -n "$EXTERNAL" ]; then
+    k get pods -A -l "$labels" -o 'jsonpath={range .items[*]}{.metadata.namespace} {.metadata.name}{"\n"}{end}' |
+      while read -r namespace pod; do k -n "$namespace" logs "$pod" --all-containers > "$SAVED_LOGS/pods/${namespace}_$pod.log" 2>&1; done
+  else
+    cp "$kept"/* "$SAVED_LOGS/pods/" 2>/dev/null
+    cp -r "$LOGS" "$SAVED_LOGS/daemons" 2>/dev/null
+  fi
+  tails
+  echo "logs are in $SAVED_LOGS"
+}
+# The operator's log, and those of the three data planes that wrote last. Data planes are what is not the suite's.
+tails() {
+  local file
+  cd "$SAVED_LOGS/pods" || return
+  for file in $(ls -t "$SYSTEM_NAMESPACE"_* 2>/dev/null | head -n 2) \
+              $(ls -t 2>/dev/null | grep -v "^${SYSTEM_NAMESPACE}_\|_echo_\|_coredns_\|-backend-v[0-9]_" | grep "_copal\|-$CLASS-" | head -n 3); do
+    echo "--- end of $file"
+    tail -n 15 "$file" | cut -c1-400 | sed 's/^/    /'
+  done
+}
+case ${1:-} in keep) keep ;; save) save ;; *) die "usage: logs.sh keep|save" ;; esac

@@ -42,12 +42,25 @@ const LAYERS: &[Layer] = &[
     Layer { module: "status", may_use: &["model", "snapshot", "translate"], pure: true, kubernetes: true },
     Layer { module: "explain", may_use: &["model", "snapshot", "translate"], pure: true, kubernetes: false },
     Layer { module: "telemetry", may_use: &[], pure: false, kubernetes: false },
-    Layer { module: "reloader", may_use: &["bundle", "telemetry"], pure: false, kubernetes: false },
+    Layer { module: "bundle_folder", may_use: &["bundle"], pure: false, kubernetes: false },
+    Layer {
+        module: "relay",
+        may_use: &["bundle", "bundle_folder", "telemetry"],
+        pure: false,
+        kubernetes: false,
+    },
+    Layer {
+        module: "reloader",
+        may_use: &["bundle", "bundle_folder", "telemetry"],
+        pure: false,
+        kubernetes: false,
+    },
     Layer { module: "reloader_client", may_use: &["bundle", "status"], pure: false, kubernetes: false },
     Layer {
         module: "standalone",
         may_use: &[
             "bundle",
+            "bundle_folder",
             "explain",
             "model",
             "reloader_client",

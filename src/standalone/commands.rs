@@ -8,13 +8,13 @@ use std::process::ExitCode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use super::bundle_dir::{BundleDir, BundleDirError};
 use super::chain;
 use super::cli::{ExplainArgs, ExplainFormat, FolderArgs, RenderArgs, StatusArgs};
 use super::folder::{FolderError, Hints};
 use super::output;
 use super::site::Site;
 use crate::bundle::Bundle;
+use crate::bundle_folder::{BundleFolder, BundleFolderError};
 use crate::explain::{self, Request};
 use crate::reloader_client::ReloaderClient;
 use crate::status::{Context, Programmed};
@@ -27,7 +27,7 @@ pub enum CommandError {
     Folder(#[from] FolderError),
     /// The folder of `--out`.
     #[error(transparent)]
-    BundleDir(#[from] BundleDirError),
+    BundleFolder(#[from] BundleFolderError),
     /// Standard output.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
@@ -127,7 +127,7 @@ fn read(args: &FolderArgs) -> Result<(Site, ExitCode), CommandError> {
 }
 
 fn write(bundle: &Bundle, out: &Path) -> Result<(), CommandError> {
-    BundleDir::open(out)?.write(bundle)?;
+    BundleFolder::open(out)?.write(bundle)?;
     Ok(())
 }
 

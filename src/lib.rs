@@ -10,21 +10,24 @@
 //!
 //! Everything that decides is pure (no clock, file, network, random or async): [`snapshot`], [`model`],
 //! [`translate`], [`status`], [`vcl`], [`explain`], [`bundle`]. Everything that does I/O decides nothing:
-//! [`standalone`], [`reloader`], [`telemetry`]. Dependencies point one way:
+//! [`standalone`], [`reloader`], [`relay`],
+//! [`bundle_folder`], [`telemetry`]. Dependencies point one way:
 //!
 //! ```text
-//! bins → standalone, reloader, telemetry → status, vcl, explain → translate → model, snapshot
+//! bins → standalone, reloader, relay, bundle_folder, telemetry → status, vcl, explain → translate → model, snapshot
 //! ```
 //!
-//! `vcl` and `reloader` never see a Gateway API type. `tests/layers.rs` holds all of this.
+//! `vcl`, `reloader` and `relay` never see a Gateway API type. `tests/layers.rs` holds all of this.
 
 pub mod api;
 pub mod bundle;
+pub mod bundle_folder;
 pub mod cli;
 pub mod controllers;
 pub mod explain;
 pub mod infra;
 pub mod model;
+pub mod relay;
 pub mod reloader;
 pub mod reloader_client;
 pub mod snapshot;

@@ -54,12 +54,20 @@ const LAYERS: &[Layer] = &[
     Layer { module: "status", may_use: &["model", "snapshot", "translate"], pure: true, sees: All },
     Layer { module: "explain", may_use: &["model", "snapshot", "translate"], pure: true, sees: Nothing },
     Layer { module: "telemetry", may_use: &[], pure: false, sees: Nothing },
-    Layer { module: "reloader", may_use: &["bundle", "telemetry"], pure: false, sees: Kubernetes },
+    Layer { module: "bundle_folder", may_use: &["bundle"], pure: false, sees: Nothing },
+    Layer { module: "relay", may_use: &["bundle", "bundle_folder", "telemetry"], pure: false, sees: Nothing },
+    Layer {
+        module: "reloader",
+        may_use: &["bundle", "bundle_folder", "telemetry"],
+        pure: false,
+        sees: Kubernetes,
+    },
     Layer { module: "reloader_client", may_use: &["bundle", "status"], pure: false, sees: Nothing },
     Layer {
         module: "standalone",
         may_use: &[
             "bundle",
+            "bundle_folder",
             "explain",
             "model",
             "reloader_client",
@@ -93,6 +101,7 @@ const LAYERS: &[Layer] = &[
         may_use: &[
             "api",
             "bundle",
+            "bundle_folder",
             "controllers",
             "explain",
             "model",

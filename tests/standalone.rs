@@ -112,7 +112,7 @@ fn a_bundle_can_be_written_to_a_folder_and_is_the_same_each_time() {
         let target = out.path().join(name);
         let output = copal(&["render", "--out", target.to_str().unwrap()], dir.path());
         assert!(output.status.success(), "{}", stderr(&output));
-        copal::standalone::bundle_dir::read(&target).unwrap().unwrap()
+        copal::bundle_folder::read(&target, None).unwrap()
     };
     assert_eq!(manifest("one"), manifest("two"));
 }

@@ -11,12 +11,12 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::{CrdsArgs, ExplainArgs, ExplainFormat, RenderArgs, StatusArgs};
 use crate::bundle::Bundle;
+use crate::bundle_folder::{BundleFolder, BundleFolderError};
 use crate::controllers::cluster::{self, ReadError};
 use crate::controllers::world::World;
 use crate::explain::{self, Request};
 use crate::model::{Model, ObjectKey, Scheme, normalise};
 use crate::reloader_client::ReloaderClient;
-use crate::standalone::bundle_dir::{BundleDir, BundleDirError};
 use crate::standalone::folder::{FolderError, Hints};
 use crate::standalone::output;
 use crate::standalone::site::Site;
@@ -32,7 +32,7 @@ pub enum CommandError {
     Folder(#[from] FolderError),
     /// The folder of `--out`.
     #[error(transparent)]
-    BundleDir(#[from] BundleDirError),
+    BundleFolder(#[from] BundleFolderError),
     /// The cluster.
     #[error(transparent)]
     Cluster(#[from] ReadError),
@@ -233,7 +233,7 @@ fn read(dir: &Path, port_offset: u16) -> Result<(Site, ExitCode), CommandError> 
 }
 
 fn write(bundle: &Bundle, out: &Path) -> Result<(), CommandError> {
-    BundleDir::open(out)?.write(bundle)?;
+    BundleFolder::open(out)?.write(bundle)?;
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `timeout_idle` below two seconds is the switch. It closes idle connections, and generated VCL, which reads
 //! it as `sess.timeout_idle`, answers every further request with `Connection: close`. It acts at once, on open
-//! sessions and in every VCL. Only at zero sessions varnishd is stopped: `stop` cuts off what is in flight.
+//! sessions and in every VCL. Only at zero sessions, and when the relay has ended, varnishd is stopped: `stop` cuts
+//! off what is in flight.
 
 use std::time::Duration;
 
@@ -68,7 +69,9 @@ async fn wait_for_zero(
     loop {
         let live = live_sessions(serving).await?;
         let now = Instant::now();
-        if now >= earliest && live == Some(0) {
+        // A restart ends varnishd alone, and the relay goes on.
+        let relay_ended = latest.is_some() || !serving.context.relay.runs();
+        if now >= earliest && live == Some(0) && relay_ended {
             return Ok(());
         }
         if latest.is_some_and(|latest| now >= latest) {
@@ -76,7 +79,7 @@ async fn wait_for_zero(
             return Ok(());
         }
         if now.duration_since(reported) >= REPORT {
-            info!(live, "Draining, waiting for connections to finish");
+            info!(live, relay_ended, "Draining, waiting for connections to finish");
             reported = now;
         }
         pause(serving, POLL).await?;

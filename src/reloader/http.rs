@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::metrics::Metrics;
+use super::relay::Relay;
 use super::state::{Board, Status};
 use super::stats::Varnishstat;
 use crate::telemetry::http::OPEN_METRICS;
@@ -30,6 +31,8 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
     /// varnishd's.
     pub varnishstat: Arc<Varnishstat>,
+    /// The relay's.
+    pub relay: Arc<Relay>,
 }
 
 /// The pages.
@@ -43,7 +46,7 @@ pub fn router(sources: Arc<Sources>) -> Router {
 }
 
 async fn readyz(Extract(sources): Extract<Arc<Sources>>) -> Response {
-    match sources.board.status().not_ready {
+    match sources.board.status().not_ready() {
         None => (StatusCode::OK, "ready\n").into_response(),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
@@ -76,7 +79,8 @@ async fn metrics(Extract(sources): Extract<Arc<Sources>>) -> Response {
             None
         }
     };
-    match sources.metrics.page(&sources.board.status(), counters) {
+    let relay = sources.relay.metrics().await;
+    match sources.metrics.page(&sources.board.status(), counters, relay.as_deref()) {
         Ok(page) => ([(header::CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -71,7 +71,7 @@ async fn wait_for_sockets(
     loop {
         let bundle = bundles.borrow_and_update().clone();
         announce(context, bundle.as_deref());
-        if let Some(bundle) = bundle.filter(|bundle| !bundle.manifest.listen.is_empty())
+        if let Some(bundle) = bundle.filter(|bundle| bundle.manifest.listens())
             && !shutdown.has_begun()
         {
             return Some(bundle);
@@ -85,15 +85,15 @@ async fn wait_for_sockets(
 
 /// Tells that varnishd does not run, and why.
 fn announce(context: &Context, bundle: Option<&Bundle>) {
-    let is_empty = bundle.is_some_and(|bundle| bundle.manifest.listen.is_empty());
+    let is_empty = bundle.is_some_and(|bundle| !bundle.manifest.listens());
     context.board.update(|status| {
         status.state = if bundle.is_some() && !is_empty { State::Starting } else { State::Waiting };
         status.wanted = bundle.map(|bundle| bundle.manifest.revision.clone());
         // Nothing is all that an empty bundle asks for.
-        status.loaded = status.wanted.clone().filter(|_| is_empty);
+        status.in_force = status.wanted.clone().filter(|_| is_empty);
         status.listen.clear();
         status.vcls.clear();
-        status.not_ready = Some(match bundle {
+        status.varnish_not_ready = Some(match bundle {
             None => "there is no usable bundle yet".to_owned(),
             Some(_) if is_empty => "the bundle has no socket to listen on".to_owned(),
             Some(_) => "varnishd is starting".to_owned(),
@@ -112,8 +112,8 @@ async fn changed(bundles: &mut Bundles) {
 async fn restart(context: &Context, serving: &mut Serving<'_>) -> Result<(), ServingError> {
     warn!("the sockets to listen on have changed: restarting varnishd, which empties its cache");
     context.board.update(|status| {
-        (status.state, status.loaded) = (State::Starting, None);
-        status.not_ready = Some("varnishd is restarted for other sockets".to_owned());
+        (status.state, status.in_force) = (State::Starting, None);
+        status.varnish_not_ready = Some("varnishd is restarted for other sockets".to_owned());
     });
     drain::within(serving, RESTART_DRAIN).await
 }
@@ -220,7 +220,7 @@ impl Keeper<'_> {
             None => error.to_string(),
         };
         let board = &self.serving.context.board;
-        board.error(VclError { file: super::store::MANIFEST.to_owned(), line: None, message });
+        board.error(VclError { file: crate::bundle_folder::MANIFEST.to_owned(), line: None, message });
         board.update(|status| status.failed_revision = Some(revision));
     }
 }

@@ -32,6 +32,8 @@ pub struct Metrics {
     draining: Gauge,
     ready: Gauge,
     child_restarts: Counter,
+    relay_up: Gauge,
+    relay_restarts: Counter,
     vcls: Family<Labels, Gauge>,
     /// Held while a page is put together, so that pages asked for at once do not mix.
     one_page: Mutex<()>,
@@ -50,6 +52,8 @@ impl Default for Metrics {
             draining: Gauge::default(),
             ready: Gauge::default(),
             child_restarts: Counter::default(),
+            relay_up: Gauge::default(),
+            relay_restarts: Counter::default(),
             vcls: Family::default(),
             one_page: Mutex::default(),
         };
@@ -89,6 +93,12 @@ impl Metrics {
             "Starts of varnishd's child after its first, each with an empty cache",
             self.child_restarts.clone(),
         );
+        copal.register("relay_up", "1 while the relay runs and answers", self.relay_up.clone());
+        copal.register(
+            "relay_restarts",
+            "Starts of the relay after its first, each of which has cut its connections off",
+            self.relay_restarts.clone(),
+        );
         copal.register("vcls", "VCLs by state: active, labelled, failed or old", self.vcls.clone());
         self.registry.register_collector(Box::new(Arc::clone(&self.varnish)));
     }
@@ -111,22 +121,34 @@ impl Metrics {
         self.child_restarts.inc();
     }
 
-    /// The page, in the `OpenMetrics` text format.
+    /// Notes that the relay was started once more after its first start.
+    pub fn relay_restarted(&self) {
+        self.relay_restarts.inc();
+    }
+
+    /// The page, in the `OpenMetrics` text format. The relay's page is made part of it.
     ///
     /// # Errors
     /// Never in practice: writing to a string does not fail.
-    pub fn page(&self, status: &Status, counters: Option<Arc<Counters>>) -> Result<String, fmt::Error> {
+    pub fn page(
+        &self,
+        status: &Status,
+        counters: Option<Arc<Counters>>,
+        relay: Option<&str>,
+    ) -> Result<String, fmt::Error> {
         let _one_page = self.one_page.lock().unwrap_or_else(PoisonError::into_inner);
         self.observe(status);
         *self.varnish.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
-        let mut page = String::new();
+        self.relay_up.set(relay.is_some().into());
+        // Each page ends in `# EOF`, and only the end of the whole may say so.
+        let mut page = relay.map_or("", |relay| relay.trim_end().trim_end_matches(END)).to_owned();
         encode(&mut page, &self.registry)?;
         Ok(page)
     }
 
     fn observe(&self, status: &Status) {
         self.draining.set((status.state == State::Draining).into());
-        self.ready.set(status.not_ready.is_none().into());
+        self.ready.set(status.not_ready().is_none().into());
         self.revision.clear();
         for (role, revision) in [("wanted", &status.wanted), ("loaded", &status.loaded)] {
             if let Some(revision) = revision {
@@ -142,6 +164,8 @@ impl Metrics {
     }
 }
 
+/// What a page ends in.
+const END: &str = "# EOF";
 const SUCCESS: &str = "success";
 const FAILURE: &str = "failure";
 
@@ -245,7 +269,7 @@ mod tests {
     }
 
     fn page(entries: &[(&str, &str, u64)]) -> String {
-        Metrics::default().page(&Status::default(), Some(Arc::new(counters(entries)))).unwrap()
+        Metrics::default().page(&Status::default(), Some(Arc::new(counters(entries))), None).unwrap()
     }
 
     #[test]
@@ -292,9 +316,18 @@ mod tests {
 
     #[test]
     fn the_page_says_when_varnishd_cannot_be_read() {
-        let page = Metrics::default().page(&Status::default(), None).unwrap();
+        let page = Metrics::default().page(&Status::default(), None, None).unwrap();
         assert!(page.contains("varnish_up 0\n") && page.contains("copal_ready 0\n"), "{page}");
         assert!(page.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn the_relays_page_becomes_part_of_ours() {
+        let relay = "# TYPE copal_relay_connections counter\ncopal_relay_connections_total 3\n# EOF\n";
+        let page = Metrics::default().page(&Status::default(), None, Some(relay)).unwrap();
+        assert!(page.contains("copal_relay_connections_total 3\n# HELP "), "{page}");
+        assert!(page.contains("\ncopal_relay_up 1\n"), "{page}");
+        assert_eq!((page.matches("# EOF").count(), page.ends_with("# EOF\n")), (1, true));
     }
 
     #[test]
@@ -303,7 +336,7 @@ mod tests {
         metrics.reloaded(Duration::from_millis(50));
         metrics.reload_failed();
         metrics.child_restarted();
-        let page = metrics.page(&Status::default(), None).unwrap();
+        let page = metrics.page(&Status::default(), None, None).unwrap();
         for line in [
             "copal_reloads_total{result=\"success\"} 1",
             "copal_reloads_total{result=\"failure\"} 1",

@@ -4,7 +4,8 @@
 //! bundle folder → watch ─┐                       ┌→ cli ⇄ varnishd (manager ⇄ child)
 //!  last-good on disk ────┴→ keeper → serving ────┤
 //!                                     │  plan    └→ saver → last-good on disk
-//!                                     └→ state → http: /status /readyz /healthz /metrics ← varnishstat
+//!                                     ├→ state → http: /status /readyz /healthz /metrics ← varnishstat
+//!                                     └→ relay → STATE/relay → copal-relay
 //! ```
 //!
 //! What decides is pure: [`plan`], [`failures`], [`listing`], [`compiler`], [`varnishd::args`],
@@ -23,13 +24,13 @@ pub mod metrics;
 pub mod options;
 pub mod plan;
 pub mod pull;
+mod relay;
 mod saver;
 pub mod serving;
 mod shutdown;
 pub mod sockets;
 pub mod state;
 pub mod stats;
-pub mod store;
 pub mod varnishd;
 mod watch;
 
@@ -42,16 +43,18 @@ use thiserror::Error;
 use tracing::{error, info, warn};
 
 use crate::bundle::Bundle;
+use crate::bundle_folder::{self, BundleFolderError};
 use crate::telemetry::http as endpoints;
 
 use metrics::Metrics;
 use options::Options;
+use relay::Relay;
 use saver::Saver;
 use serving::ServingError;
 use shutdown::{Phase, Shutdown};
 use state::Board;
 use stats::Varnishstat;
-use store::StoreError;
+
 use varnishd::args::{self, ArgsError};
 use varnishd::setup::{Setup, SetupError};
 use varnishd::stale::{StaleError, end_stale};
@@ -99,6 +102,7 @@ pub struct Context {
     board: Arc<Board>,
     metrics: Arc<Metrics>,
     varnishstat: Arc<Varnishstat>,
+    relay: Arc<Relay>,
     saver: Saver,
     shutdown: Shutdown,
 }
@@ -127,11 +131,16 @@ async fn serve(options: Options, board: Arc<Board>, shutdown: &mut Shutdown) -> 
         board: Arc::clone(&context.board),
         metrics: Arc::clone(&context.metrics),
         varnishstat: Arc::clone(&context.varnishstat),
+        relay: Arc::clone(&context.relay),
     };
     tokio::spawn(endpoints::serve(listener, http::router(Arc::new(sources))));
     info!(%admin, "answering /healthz, /readyz, /status and /metrics");
     let bundles = follow(&context).await.map_err(ReloaderError::Cluster)?;
+    relay::supervise(&context, bundles.clone());
     let ended = keeper::keep(&context, bundles).await;
+    if ended.is_ok() {
+        context.relay.ended().await;
+    }
     context.saver.finish().await;
     Ok(ended?)
 }
@@ -142,6 +151,7 @@ async fn prepare(options: Options, board: Arc<Board>, shutdown: Shutdown) -> Res
     end_stale(&setup.workdir).await?;
     board.update(|status| status.varnish_version = setup.version.map(|version| version.to_string()));
     Ok(Context {
+        relay: Arc::new(Relay::new(&setup.relay)),
         varnishstat: Arc::new(Varnishstat::new(&setup.varnishstat, &setup.workdir)),
         saver: Saver::start(options.state.join(saver::FOLDER)),
         metrics: Arc::default(),
@@ -172,9 +182,9 @@ async fn follow(context: &Context) -> Result<watch::Bundles, kube::Error> {
 }
 
 fn in_folder(context: &Context, folder: &Path) -> Option<Arc<Bundle>> {
-    match store::read(folder, None) {
+    match bundle_folder::read(folder, None) {
         Ok(bundle) => return Some(Arc::new(bundle)),
-        Err(StoreError::Absent(_)) => {}
+        Err(BundleFolderError::Absent(_)) => {}
         Err(problem) => {
             error!(error = &problem as &dyn std::error::Error, "the bundle in the folder is unusable");
             context.board.error(watch::as_error(&problem));
@@ -185,12 +195,12 @@ fn in_folder(context: &Context, folder: &Path) -> Option<Arc<Bundle>> {
 
 /// The last bundle that was good.
 fn last_good(context: &Context) -> Option<Arc<Bundle>> {
-    match store::read(&context.options.state.join(saver::FOLDER), None) {
+    match bundle_folder::read(&context.options.state.join(saver::FOLDER), None) {
         Ok(bundle) => {
             warn!(revision = bundle.manifest.revision, "starting with the last good bundle");
             Some(Arc::new(bundle))
         }
-        Err(StoreError::Absent(_)) => None,
+        Err(BundleFolderError::Absent(_)) => None,
         Err(problem) => {
             warn!(error = &problem as &dyn std::error::Error, "the last good bundle is unusable as well");
             None

@@ -1,6 +1,6 @@
 //! Keeps the last bundle that was entirely in force on disk, for a start without anyone to give us one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -8,8 +8,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{debug, warn};
 
 use crate::bundle::Bundle;
-
-use super::store;
+use crate::bundle_folder::{BundleFolder, BundleFolderError};
 
 /// The folder inside the state directory.
 pub const FOLDER: &str = "last-good";
@@ -52,12 +51,16 @@ impl Saver {
 }
 
 async fn write_all(folder: PathBuf, mut changes: watch::Receiver<Option<Arc<Bundle>>>) {
+    let mut writer = None;
     while changes.changed().await.is_ok() {
         let Some(bundle) = changes.borrow_and_update().clone() else { continue };
-        let folder = folder.clone();
-        let written = spawn_blocking(move || store::write(&folder, &bundle)).await;
+        let (folder, open) = (folder.clone(), writer.take());
+        let written = spawn_blocking(move || write(&folder, open, &bundle)).await;
         match written {
-            Ok(Ok(())) => debug!("wrote the last good bundle"),
+            Ok(Ok(open)) => {
+                writer = Some(open);
+                debug!("wrote the last good bundle");
+            }
             Ok(Err(error)) => warn!(
                 error = &error as &dyn std::error::Error,
                 "cannot keep the last good bundle; a restart will depend on the bundle folder"
@@ -65,4 +68,14 @@ async fn write_all(folder: PathBuf, mut changes: watch::Receiver<Option<Arc<Bund
             Err(error) => warn!(%error, "writing the last good bundle was cut off"),
         }
     }
+}
+
+fn write(
+    folder: &Path,
+    open: Option<BundleFolder>,
+    bundle: &Bundle,
+) -> Result<BundleFolder, BundleFolderError> {
+    let mut writer = open.map_or_else(|| BundleFolder::open(folder), Ok)?;
+    writer.write(bundle)?;
+    Ok(writer)
 }

@@ -284,8 +284,8 @@ impl<'a> Serving<'a> {
         self.unfinished = leftovers(loaded, wanted);
         self.context.board.update(|status| {
             status.state = if not_ready.is_none() { State::Serving } else { State::Starting };
-            status.not_ready = not_ready;
-            status.loaded = good.map(|manifest| manifest.revision.clone());
+            status.varnish_not_ready = not_ready;
+            status.in_force = good.map(|manifest| manifest.revision.clone());
             status.vcls = state::vcls(loaded, wanted, &self.failures);
         });
     }

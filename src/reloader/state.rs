@@ -1,6 +1,7 @@
 //! What the reloader tells about itself: the content of `/status`, and whether it is ready.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -78,6 +79,19 @@ pub struct LastError {
     pub at: String,
 }
 
+/// What is known of the relay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RelayStatus {
+    /// Revision that it serves; none while it does not run.
+    pub revision: Option<String>,
+    /// Addresses that it listens on.
+    pub listen: Vec<SocketAddr>,
+    /// How many certificates it can present.
+    pub certificates: usize,
+    /// What of its part cannot be done.
+    pub errors: Vec<VclError>,
+}
+
 /// The content of `/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
@@ -85,7 +99,7 @@ pub struct Status {
     pub state: State,
     /// Revision of the bundle that it was given last.
     pub wanted: Option<String>,
-    /// Revision that is entirely in force: every label and the root.
+    /// Revision that is entirely in force: every label and the root, and the relay's part.
     pub loaded: Option<String>,
     /// Addresses that varnishd listens on.
     pub listen: Vec<String>,
@@ -95,11 +109,17 @@ pub struct Status {
     pub child_starts: u64,
     /// Our VCLs.
     pub vcls: Vec<VclStatus>,
+    /// The relay; none if there is no need of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay: Option<RelayStatus>,
     /// The last thing that went wrong.
     pub last_error: Option<LastError>,
-    /// Why `/readyz` answers 503; none if it answers 200.
+    /// Revision that varnishd serves entirely, whatever the relay does.
     #[serde(skip)]
-    pub not_ready: Option<String>,
+    pub in_force: Option<String>,
+    /// Why varnishd is not ready; none if it is. [`Status::not_ready`] has the relay in it as well.
+    #[serde(skip)]
+    pub varnish_not_ready: Option<String>,
     /// The revision that was tried and not all of which could be brought into force.
     #[serde(skip)]
     pub failed_revision: Option<String>,
@@ -115,14 +135,32 @@ impl Default for Status {
             varnish_version: None,
             child_starts: 0,
             vcls: Vec::new(),
+            relay: None,
             last_error: None,
-            not_ready: Some("starting".to_owned()),
+            in_force: None,
+            varnish_not_ready: Some("starting".to_owned()),
             failed_revision: None,
         }
     }
 }
 
 impl Status {
+    /// Why `/readyz` answers 503; none if it answers 200.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<&str> {
+        let waits = self.relay.as_ref().is_some_and(|relay| relay.revision.is_none());
+        self.varnish_not_ready.as_deref().or(waits.then_some("the relay does not serve"))
+    }
+
+    /// A revision is loaded once both varnishd and the relay have it. Until then the one before is: its parts stay
+    /// in force until they are replaced.
+    fn settle(&mut self) {
+        let relay = self.relay.as_ref().map(|relay| &relay.revision);
+        if self.in_force.is_none() || relay.is_none_or(|revision| *revision == self.in_force) {
+            self.loaded.clone_from(&self.in_force);
+        }
+    }
+
     /// Whether it is known what became of `revision`: it is in force, or something of it failed.
     #[must_use]
     pub fn has_settled(&self, revision: &str) -> bool {
@@ -200,9 +238,10 @@ impl Board {
         self.status.send_modify(|status| {
             let draining = status.state == State::Draining;
             change(status);
+            status.settle();
             if draining || status.state == State::Draining {
                 status.state = State::Draining;
-                status.not_ready = Some("draining".to_owned());
+                status.varnish_not_ready = Some("draining".to_owned());
             }
         });
     }
@@ -275,11 +314,40 @@ mod tests {
     #[test]
     fn draining_is_final() {
         let board = Board::default();
-        board.update(|status| status.not_ready = None);
+        board.update(|status| status.varnish_not_ready = None);
         board.update(|status| status.state = State::Draining);
-        board.update(|status| (status.state, status.not_ready) = (State::Serving, None));
+        board.update(|status| (status.state, status.varnish_not_ready) = (State::Serving, None));
         let status = board.status();
-        assert_eq!((status.state, status.not_ready.as_deref()), (State::Draining, Some("draining")));
+        assert_eq!((status.state, status.not_ready()), (State::Draining, Some("draining")));
+    }
+
+    #[test]
+    fn a_revision_is_loaded_once_varnishd_and_the_relay_have_it() {
+        let board = Board::default();
+        let varnishd = |revision: Option<&str>| {
+            board.update(|status| {
+                status.in_force = revision.map(Into::into);
+                status.varnish_not_ready = None;
+            });
+        };
+        let relay = |revision: Option<&str>| {
+            let relay = RelayStatus { revision: revision.map(Into::into), ..RelayStatus::default() };
+            board.update(|status| status.relay = Some(relay));
+        };
+        let found = || (board.status().loaded.unwrap_or_default(), board.status().not_ready().is_none());
+        varnishd(Some("1"));
+        assert_eq!(found(), ("1".to_owned(), true));
+        relay(None);
+        varnishd(Some("2"));
+        assert_eq!(found(), ("1".to_owned(), false));
+        relay(Some("2"));
+        assert_eq!(found(), ("2".to_owned(), true));
+        relay(Some("3"));
+        assert_eq!(found(), ("2".to_owned(), true), "what is loaded stays so while the next one is");
+        varnishd(Some("3"));
+        assert_eq!(found(), ("3".to_owned(), true));
+        varnishd(None);
+        assert_eq!(found(), (String::new(), true));
     }
 
     #[test]

@@ -3,12 +3,11 @@
 //! ```text
 //! watch → folder → manifests → catalogue ──snapshot──▶ site (translate, render)
 //!                                                        │ bundle
-//!                    reloader_client ◀── run ──▶ bundle_dir ──▶ copal-reloader ◀── supervisor
+//!                    reloader_client ◀── run ──▶ bundle_folder ──▶ copal-reloader ◀── supervisor
 //! ```
 //!
 //! Pure: [`documents`], [`manifests`], [`identity`], [`catalogue`], [`problem`], [`output`].
 
-pub mod bundle_dir;
 pub mod catalogue;
 pub mod documents;
 pub mod folder;

@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, block_in_place};
 use tracing::{error, info, warn};
 
-use super::bundle_dir::{BundleDir, BundleDirError};
 use super::catalogue::Changes;
 use super::chain;
 use super::folder::{FolderError, Hints};
@@ -26,6 +25,7 @@ use super::state::{State, StateError};
 use super::supervisor::{SupervisorError, Wanted, reloader_binary, supervise};
 use super::watch::{Change, Watch};
 use crate::bundle::Manifest;
+use crate::bundle_folder::{BundleFolder, BundleFolderError};
 use crate::reloader_client::ReloaderClient;
 use crate::snapshot::ObjectId;
 use crate::status::{Context, Programmed};
@@ -69,7 +69,7 @@ pub enum RunError {
     Folder(#[from] FolderError),
     /// The bundle folder, at start.
     #[error(transparent)]
-    BundleDir(#[from] BundleDirError),
+    BundleFolder(#[from] BundleFolderError),
     /// The reloader.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
@@ -149,7 +149,7 @@ fn reloader_arguments(options: &Options, state: &State) -> Vec<OsString> {
 /// What changes from one change to the next.
 struct Server {
     site: Site,
-    bundles: BundleDir,
+    bundles: BundleFolder,
     reloader: ReloaderClient,
     problems: Vec<Problem>,
     conditions: BTreeSet<Condition>,
@@ -167,7 +167,7 @@ impl Server {
         let changes = site.refresh(&Hints::default())?;
         let mut server = Self {
             site,
-            bundles: BundleDir::open(state.bundle())?,
+            bundles: BundleFolder::open(state.bundle())?,
             reloader: ReloaderClient::new(options.admin),
             problems: Vec::new(),
             conditions: BTreeSet::new(),
@@ -215,7 +215,7 @@ impl Server {
     }
 
     /// Builds the bundle, hands it over, and says what has changed.
-    fn deliver(&mut self, changes: &Changes, since: Instant) -> Result<(), BundleDirError> {
+    fn deliver(&mut self, changes: &Changes, since: Instant) -> Result<(), BundleFolderError> {
         let outcome = self.site.build();
         let manifest = &outcome.bundle.manifest;
         let same = self.written.as_ref().is_some_and(|it| it.revision == manifest.revision);

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use copal::bundle::Bundle;
-use copal::reloader::store;
+use copal::bundle_folder::BundleFolder;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -44,7 +44,7 @@ impl Place {
     }
 
     pub fn write(&self, bundle: &Bundle) -> String {
-        store::write(&self.bundle_folder(), bundle).unwrap();
+        BundleFolder::open(self.bundle_folder()).unwrap().write(bundle).unwrap();
         bundle.manifest.revision.clone()
     }
 

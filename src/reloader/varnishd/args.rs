@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -41,7 +41,18 @@ pub enum ArgsError {
         /// `--port-offset`.
         offset: u16,
     },
+    /// The system has no such long addresses.
+    #[error(
+        "the socket {} is {} bytes long, more than the {LONGEST_SOCKET} that Linux allows: use a shorter --state",
+        .0.display(), .0.as_os_str().len()
+    )]
+    SocketPath(PathBuf),
 }
+
+/// The longest path of a socket: the size of `sun_path` in unix(7), less the zero at its end.
+const LONGEST_SOCKET: usize = 107;
+/// What VCL knows the relay's socket by (`local.socket`).
+const RELAY: &str = "relay";
 
 /// A release of Varnish, as far as behaviour depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,6 +134,8 @@ pub struct Launch<'a> {
     pub workdir: &'a Path,
     /// The file with the CLI's secret, absolute: varnishd changes its directory.
     pub secret: &'a Path,
+    /// Where the relay hands connections over, absolute.
+    pub relay_socket: &'a Path,
     /// Where we wait for varnishd's CLI connection.
     pub master: SocketAddr,
     /// Address to listen on.
@@ -163,6 +176,7 @@ pub fn arguments(launch: &Launch<'_>) -> Result<Vec<OsString>, ArgsError> {
         let address = address(launch.bind, *port, launch.port_offset)?;
         args.pair("-a", format!("{name}={address},HTTP"));
     }
+    args.pair("-a", relay_socket(launch.relay_socket)?);
     if !has('s') {
         // A second -s would add a storage, not replace the first.
         args.pair("-s", launch.storage);
@@ -175,6 +189,18 @@ pub fn arguments(launch: &Launch<'_>) -> Result<Vec<OsString>, ArgsError> {
     }
     args.0.extend(launch.user.iter().cloned());
     Ok(args.0)
+}
+
+/// The socket is always there, so that a first TLS listener needs no restart. Its mode keeps others out whatever
+/// folder it is in; varnishd binds it before it gives root up.
+fn relay_socket(path: &Path) -> Result<OsString, ArgsError> {
+    if path.as_os_str().len() > LONGEST_SOCKET {
+        return Err(ArgsError::SocketPath(path.to_owned()));
+    }
+    let mut argument = OsString::from(format!("{RELAY}="));
+    argument.push(path);
+    argument.push(",PROXY,mode=600");
+    Ok(argument)
 }
 
 /// Parameters in which a gateway differs from Varnish's defaults.
@@ -343,6 +369,7 @@ mod tests {
             compiler: Compiler::Tcc,
             workdir: Path::new("/s/varnish"),
             secret: Path::new("/s/secret"),
+            relay_socket: Path::new("/s/relay/varnish"),
             master: SocketAddr::from(([127, 0, 0, 1], 4000)),
             bind: IpAddr::from([127, 0, 0, 1]),
             port_offset: 8000,
@@ -370,7 +397,8 @@ mod tests {
             line(&launch(&user, &listen)),
             format!(
                 "-F -f  -n /s/varnish -S /s/secret -M 127.0.0.1:4000 \
-             -a http-80=127.0.0.1:8080,HTTP -a http-8443=127.0.0.1:16443,HTTP -s malloc,256m -j none \
+             -a http-80=127.0.0.1:8080,HTTP -a http-8443=127.0.0.1:16443,HTTP \
+             -a relay=/s/relay/varnish,PROXY,mode=600 -s malloc,256m -j none \
              -p max_vcl=100000 -p cli_limit=1m -p default_ttl=0 -p default_grace=0 -p default_keep=0 \
              -p feature=+http2 -p vcc_err_unref=off -p timeout_idle=60 -p max_retries=50 -p vsl_space=8m \
              -p http_max_hdr=128 -p thread_pool_stack=160k \
@@ -444,6 +472,16 @@ mod tests {
         let nothing = user(&[]);
         let error = arguments(&launch(&nothing, &listen)).unwrap_err();
         assert_eq!(error.to_string(), "listener port 65000 plus offset 8000 is more than 65535");
+    }
+
+    #[test]
+    fn a_socket_that_linux_cannot_have_is_an_error() {
+        let nothing = user(&[]);
+        let path = |length| PathBuf::from(format!("/{}", "x".repeat(length - 1)));
+        for (length, fits) in [(LONGEST_SOCKET, true), (LONGEST_SOCKET + 1, false)] {
+            let outcome = arguments(&Launch { relay_socket: &path(length), ..launch(&nothing, &[]) });
+            assert_eq!(outcome.is_ok(), fits, "{outcome:?}");
+        }
     }
 
     #[test]

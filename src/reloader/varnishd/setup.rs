@@ -66,6 +66,10 @@ pub struct Setup {
     pub secret_file: PathBuf,
     /// The content of that file.
     pub secret: Vec<u8>,
+    /// The folder of what we share with the relay, absolute.
+    pub relay: PathBuf,
+    /// The socket on which varnishd takes connections from the relay, in that folder.
+    pub relay_socket: PathBuf,
     /// Whether we run as root.
     pub is_root: bool,
 }
@@ -79,6 +83,7 @@ impl Setup {
         let state = make_folder(state, 0o700)?;
         // Under a 0700 parent 0755 is open to nobody else; varnishd's own users need it when we are root.
         let workdir = make_folder(&state.join("varnish"), 0o755)?;
+        let relay = make_folder(&state.join("relay"), 0o700)?;
         let secret_file = state.join("secret");
         let secret = write_secret(&secret_file)?;
         let version = version(program).await?;
@@ -89,6 +94,8 @@ impl Setup {
             version,
             compiler,
             workdir,
+            relay_socket: relay.join("varnish"),
+            relay,
             secret_file,
             secret,
             is_root: rustix::process::geteuid().is_root(),
@@ -110,6 +117,7 @@ impl Setup {
             compiler: self.compiler,
             workdir: &self.workdir,
             secret: &self.secret_file,
+            relay_socket: &self.relay_socket,
             master,
             bind: options.bind,
             port_offset: options.port_offset,

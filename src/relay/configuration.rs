@@ -1,0 +1,219 @@
+//! A task, made ready to be served. It is swapped as a whole; connections keep what they began with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::ring::{Ticketer, default_provider};
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tracing::error;
+
+use crate::bundle::relay::{Certificate, CertificateId, Relay, TlsListener};
+use crate::bundle_folder::BundleFolderError;
+use crate::bundle_folder::relay::{TASK, Task};
+
+use super::certificates;
+use super::names::ServerNames;
+use super::state::Problem;
+
+/// In order of preference.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// What to present for each server name: the first that the client can verify.
+type Keys = ServerNames<Vec<Arc<CertifiedKey>>>;
+
+/// All that is needed to serve a task.
+#[derive(Debug, Default)]
+pub struct Configuration {
+    /// The revision of the task; none before the first one.
+    pub revision: Option<String>,
+    /// By the listeners' port, before any offset.
+    pub ports: BTreeMap<u16, Arc<Port>>,
+    /// What cannot be presented, and why.
+    pub problems: BTreeSet<Problem>,
+    relay: Relay,
+    keys: BTreeMap<CertificateId, Arc<CertifiedKey>>,
+}
+
+/// One port.
+#[derive(Debug)]
+pub struct Port {
+    keys: Arc<Keys>,
+    tls: Arc<ServerConfig>,
+}
+
+impl Port {
+    /// How to go on with a client that asks for `name`; none if there is nothing to present for it.
+    #[must_use]
+    pub fn tls(&self, name: Option<&str>) -> Option<Arc<ServerConfig>> {
+        let has_keys = self.keys.find(name).is_some_and(|keys| !keys.is_empty());
+        has_keys.then(|| Arc::clone(&self.tls))
+    }
+}
+
+impl Configuration {
+    /// Makes a task ready. Certificates that `before` has are not read again. One that cannot be read costs the
+    /// names that have no other.
+    #[must_use]
+    pub fn build(
+        task: Task,
+        before: &Self,
+        read: impl Fn(&str) -> Result<Certificate, BundleFolderError>,
+    ) -> Self {
+        let mut built = Self { revision: Some(task.revision), ..Self::default() };
+        for id in task.relay.certificates() {
+            match before.keys.get(id).map_or_else(|| key(id, &read), |key| Ok(Arc::clone(key))) {
+                Ok(key) => drop(built.keys.insert(id.clone(), key)),
+                Err(problem) => drop(built.problems.insert(problem)),
+            }
+        }
+        for (port, listener) in &task.relay.listen {
+            match built.port(listener, before.ports.get(port).map(AsRef::as_ref)) {
+                Ok(ready) => drop(built.ports.insert(*port, Arc::new(ready))),
+                Err(error) => drop(built.problems.insert(unusable(*port, &error))),
+            }
+        }
+        built.relay = task.relay;
+        built
+    }
+
+    /// The same under another revision, if that is all that `task` changes.
+    #[must_use]
+    pub fn renamed(&self, task: &Task) -> Option<Self> {
+        let is_same = self.revision.is_some() && self.relay == task.relay && self.problems.is_empty();
+        is_same.then(|| Self {
+            revision: Some(task.revision.clone()),
+            ports: self.ports.clone(),
+            problems: BTreeSet::new(),
+            relay: self.relay.clone(),
+            keys: self.keys.clone(),
+        })
+    }
+
+    /// How many certificates can be presented.
+    #[must_use]
+    pub fn certificates(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn port(&self, listener: &TlsListener, before: Option<&Port>) -> Result<Port, rustls::Error> {
+        let found =
+            |ids: &Vec<CertificateId>| ids.iter().filter_map(|id| self.keys.get(id).cloned()).collect();
+        let keys: Keys = listener.certificates.iter().map(|(name, ids)| (name.clone(), found(ids))).collect();
+        let keys = Arc::new(keys);
+        // A ticket outlives a change of certificates, and is good for the name that it was given for only.
+        let tickets = before.map_or_else(Ticketer::new, |port| Ok(Arc::clone(&port.tls.ticketer)))?;
+        let tls = Arc::new(server_config(Arc::clone(&keys), tickets)?);
+        Ok(Port { keys, tls })
+    }
+}
+
+fn key(
+    id: &str,
+    read: impl Fn(&str) -> Result<Certificate, BundleFolderError>,
+) -> Result<Arc<CertifiedKey>, Problem> {
+    let problem = |message| Problem { file: format!("certificates/{id}.crt"), message };
+    let certificate = read(id).map_err(|error| problem(error.to_string()))?;
+    certificates::read(&certificate).map(Arc::new).map_err(|error| {
+        error!(certificate = id, problem = %error, "a certificate cannot be presented; its names are not served");
+        problem(format!("certificate {id} cannot be presented: {error}"))
+    })
+}
+
+fn unusable(port: u16, error: &rustls::Error) -> Problem {
+    error!(port, %error, "TLS cannot be set up for a port");
+    Problem { file: TASK.to_owned(), message: format!("TLS cannot be set up for port {port}: {error}") }
+}
+
+fn server_config(keys: Arc<Keys>, tickets: Arc<dyn ProducesTickets>) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(Resolver(keys)));
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
+    config.ticketer = tickets;
+    // Tickets do for TLS 1.2 as well, and take no memory here.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
+}
+
+/// Chooses by server name, then by what the client can verify.
+#[derive(Debug)]
+struct Resolver(Arc<Keys>);
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let keys = self.0.find(hello.server_name())?;
+        let suits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        // Where none suits, rustls tells the client so.
+        keys.iter().find(suits).or(keys.first()).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::generate_simple_self_signed;
+
+    use super::*;
+    use crate::bundle::relay::{Certificates, certificate_id};
+
+    fn certificate(name: &str) -> (CertificateId, Arc<Certificate>) {
+        let made = generate_simple_self_signed([name.to_owned()]).unwrap();
+        let certificate =
+            Certificate { chain: made.cert.pem().into(), key: made.signing_key.serialize_pem().into() };
+        (certificate_id(&certificate), Arc::new(certificate))
+    }
+
+    fn task(revision: &str, names: &[(&str, &str)]) -> Task {
+        let certificates =
+            names.iter().map(|(name, id)| ((*name).to_owned(), vec![(*id).to_owned()])).collect();
+        let relay = Relay { listen: [(443, TlsListener { certificates })].into() };
+        Task { revision: revision.into(), relay }
+    }
+
+    fn reader(all: &Certificates) -> impl Fn(&str) -> Result<Certificate, BundleFolderError> {
+        |id| all.get(id).map(|it| (**it).clone()).ok_or_else(|| BundleFolderError::Damaged(id.to_owned()))
+    }
+
+    #[test]
+    fn a_broken_certificate_costs_its_names_only() {
+        let all: Certificates = [certificate("a.example")].into();
+        let good = all.keys().next().unwrap();
+        let task = task("1", &[("a.example", good), ("b.example", "missing"), ("", good)]);
+        let built = Configuration::build(task, &Configuration::default(), reader(&all));
+        let port = &built.ports[&443];
+        assert!(port.tls(Some("a.example")).is_some() && port.tls(None).is_some());
+        assert!(port.tls(Some("b.example")).is_none(), "another name's certificate must not stand in");
+        let problem = built.problems.first().unwrap();
+        assert_eq!(problem.file, "certificates/missing.crt");
+        assert_eq!((built.certificates(), built.problems.len()), (1, 1));
+    }
+
+    #[test]
+    fn what_is_known_is_not_read_again_and_tickets_stay_good() {
+        let all: Certificates = [certificate("a.example"), certificate("b.example")].into();
+        let ids: Vec<_> = all.keys().collect();
+        let first = task("1", &[("a.example", ids[0])]);
+        let first = Configuration::build(first, &Configuration::default(), reader(&all));
+        let rest: Certificates = [(ids[1].clone(), Arc::clone(&all[ids[1]]))].into();
+        let second = task("2", &[("a.example", ids[0]), ("b.example", ids[1])]);
+        let second = Configuration::build(second, &first, reader(&rest));
+        assert_eq!((second.certificates(), second.problems.len()), (2, 0));
+        let tickets = |it: &Configuration| Arc::clone(&it.ports[&443].tls.ticketer);
+        assert!(Arc::ptr_eq(&tickets(&first), &tickets(&second)));
+    }
+
+    #[test]
+    fn a_task_of_another_revision_only_is_not_built() {
+        let all: Certificates = [certificate("a.example")].into();
+        let id = all.keys().next().unwrap();
+        let before = Configuration::default();
+        assert!(before.renamed(&Task::default()).is_none());
+        let built = Configuration::build(task("1", &[("a", id)]), &before, reader(&all));
+        let renamed = built.renamed(&task("2", &[("a", id)])).unwrap();
+        assert_eq!(renamed.revision.as_deref(), Some("2"));
+        assert!(Arc::ptr_eq(&renamed.ports[&443], &built.ports[&443]));
+        assert!(built.renamed(&task("2", &[("b", id)])).is_none());
+    }
+}

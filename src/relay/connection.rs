@@ -1,0 +1,73 @@
+//! One client, from its connection's beginning to its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::ProtocolVersion;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+use tracing::{debug, warn};
+
+use super::Context;
+use super::configuration::Port;
+use super::copy;
+use super::handshake::shake_hands;
+use super::proxy::Header;
+use super::varnish;
+
+/// A client that was accepted.
+#[derive(Debug)]
+pub struct Client {
+    /// Its connection.
+    pub stream: TcpStream,
+    /// Its address.
+    pub source: SocketAddr,
+    /// The listener's port, before any offset.
+    pub listener: u16,
+}
+
+/// Serves a client.
+pub async fn serve(client: Client, port: Arc<Port>, context: Arc<Context>) {
+    let Some(slot) = context.limits.handshake().await else { return };
+    let Client { stream, source, listener } = client;
+    // Records go out as they are made.
+    let Ok((destination, ())) = stream.local_addr().and_then(|it| Ok((it, stream.set_nodelay(true)?))) else {
+        return;
+    };
+    let Some(stream) = shake_hands(stream, &port, &context.metrics).await else { return };
+    drop((slot, port));
+    let destination = SocketAddr::new(destination.ip(), listener);
+    let header = introduction(&stream, source, destination);
+    match varnish::connect(&context.options.socket, &header).await {
+        Ok(varnish) => copy::both_ways(stream, varnish).await,
+        Err(error) => {
+            context.metrics.varnish_failed();
+            warn!(%error, "varnishd cannot be reached; turning a client away");
+        }
+    }
+    debug!(%source, listener, "a connection ended");
+}
+
+fn introduction(stream: &TlsStream<TcpStream>, source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+    let (_, tls) = stream.get_ref();
+    let cipher = tls.negotiated_cipher_suite().and_then(|it| it.suite().as_str()).unwrap_or_default();
+    Header {
+        source,
+        destination,
+        alpn: tls.alpn_protocol(),
+        authority: tls.server_name(),
+        version: tls.protocol_version().map_or("", version),
+        cipher,
+    }
+    .encode()
+}
+
+/// As OpenSSL writes it, and others after it.
+fn version(version: ProtocolVersion) -> &'static str {
+    match version {
+        ProtocolVersion::TLSv1_2 => "TLSv1.2",
+        ProtocolVersion::TLSv1_3 => "TLSv1.3",
+        // rustls speaks no other.
+        _ => "TLS",
+    }
+}

@@ -1,0 +1,58 @@
+//! The relay, a process of ours that ends TLS: what it has to do is handed over in a folder, how it is asked on a
+//! socket there.
+//!
+//! It is started when a bundle first has a part for it, and kept from then on. What it logs goes to our standard
+//! error, in our format.
+
+mod client;
+mod process;
+mod supervisor;
+
+use std::path::{Path, PathBuf};
+
+use tokio::sync::watch;
+use tracing::debug;
+
+pub use supervisor::supervise;
+
+/// What the other parts know of the relay.
+#[derive(Debug)]
+pub struct Relay {
+    folder: PathBuf,
+    /// Whether there is a process, or will be again.
+    runs: watch::Sender<bool>,
+}
+
+impl Relay {
+    /// For the relay with that folder, which does not run yet.
+    #[must_use]
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), runs: watch::Sender::new(false) }
+    }
+
+    /// Whether there is one to wait for.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        *self.runs.borrow()
+    }
+
+    /// Waits until there is none any more.
+    pub async fn ended(&self) {
+        // The sender is ours.
+        let _ = self.runs.subscribe().wait_for(|runs| !runs).await;
+    }
+
+    /// Its metrics page; none if it does not run or does not answer.
+    pub async fn metrics(&self) -> Option<String> {
+        if !self.runs() {
+            return None;
+        }
+        match client::get(&self.folder, "/metrics").await {
+            Ok(page) => String::from_utf8(page.into()).ok(),
+            Err(error) => {
+                debug!(error = &error as &dyn std::error::Error, "no metrics from the relay");
+                None
+            }
+        }
+    }
+}

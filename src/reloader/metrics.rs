@@ -32,6 +32,7 @@ pub struct Metrics {
     draining: Gauge,
     ready: Gauge,
     child_restarts: Counter,
+    access_log: AccessLogCounters,
     vcls: Family<Labels, Gauge>,
     /// Held while a page is put together, so that pages asked for at once do not mix.
     one_page: Mutex<()>,
@@ -50,6 +51,7 @@ impl Default for Metrics {
             draining: Gauge::default(),
             ready: Gauge::default(),
             child_restarts: Counter::default(),
+            access_log: AccessLogCounters::default(),
             vcls: Family::default(),
             one_page: Mutex::default(),
         };
@@ -89,6 +91,7 @@ impl Metrics {
             "Starts of varnishd's child after its first, each with an empty cache",
             self.child_restarts.clone(),
         );
+        self.access_log.register(copal);
         copal.register("vcls", "VCLs by state: active, labelled, failed or old", self.vcls.clone());
         self.registry.register_collector(Box::new(Arc::clone(&self.varnish)));
     }
@@ -109,6 +112,21 @@ impl Metrics {
     /// Notes that varnishd's child was started once more after its first start.
     pub fn child_restarted(&self) {
         self.child_restarts.inc();
+    }
+
+    /// Notes that lines of the access log were written.
+    pub fn access_lines_written(&self, lines: u64) {
+        self.access_log.lines.inc_by(lines);
+    }
+
+    /// Notes that lines of the access log were dropped.
+    pub fn access_lines_dropped(&self, lines: u64) {
+        self.access_log.dropped.inc_by(lines);
+    }
+
+    /// Notes that the access log's reader ended unasked.
+    pub fn access_log_restarted(&self) {
+        self.access_log.restarts.inc();
     }
 
     /// The page, in the `OpenMetrics` text format.
@@ -139,6 +157,30 @@ impl Metrics {
             let labels = vec![("state", state.name().to_owned())];
             self.vcls.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+    }
+}
+
+/// What is counted of the access log.
+#[derive(Debug, Default)]
+struct AccessLogCounters {
+    lines: Counter,
+    dropped: Counter,
+    restarts: Counter,
+}
+
+impl AccessLogCounters {
+    fn register(&self, copal: &mut Registry) {
+        copal.register("access_log_lines", "Lines of the access log that were written", self.lines.clone());
+        copal.register(
+            "access_log_dropped",
+            "Lines of the access log that standard output did not take in time",
+            self.dropped.clone(),
+        );
+        copal.register(
+            "access_log_restarts",
+            "Starts of the access log's reader after it ended unasked",
+            self.restarts.clone(),
+        );
     }
 }
 

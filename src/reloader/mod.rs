@@ -7,9 +7,10 @@
 //!                                     └→ state → http: /status /readyz /healthz /metrics ← varnishstat
 //! ```
 //!
-//! What decides is pure: [`plan`], [`failures`], [`listing`], [`compiler`], [`varnishd::args`],
-//! [`varnishd::log`]. The rest does as it is told.
+//! What decides is pure: [`plan`], [`failures`], [`listing`], [`compiler`], [`varnishd::args`], [`varnishd::log`],
+//! [`varnishd::mask`]. The rest does as it is told. [`access_log`] follows beside it.
 
+pub mod access_log;
 mod child;
 pub mod cli;
 pub mod compiler;
@@ -42,6 +43,7 @@ use tracing::{error, info, warn};
 use crate::bundle::Bundle;
 use crate::telemetry::http as endpoints;
 
+use access_log::AccessLog;
 use metrics::Metrics;
 use options::Options;
 use saver::Saver;
@@ -95,6 +97,7 @@ pub struct Context {
     metrics: Arc<Metrics>,
     varnishstat: Arc<Varnishstat>,
     saver: Saver,
+    access_log: AccessLog,
     shutdown: Shutdown,
 }
 
@@ -128,6 +131,7 @@ async fn serve(options: Options, board: Arc<Board>, shutdown: &mut Shutdown) -> 
     let bundles =
         watch::follow(context.options.bundle.clone(), first_bundle(&context), Arc::clone(&context.board));
     let ended = keeper::keep(&context, bundles).await;
+    context.access_log.finish().await;
     context.saver.finish().await;
     Ok(ended?)
 }
@@ -137,10 +141,13 @@ async fn prepare(options: Options, board: Arc<Board>, shutdown: Shutdown) -> Res
     check_arguments(&options, &setup)?;
     end_stale(&setup.workdir).await?;
     board.update(|status| status.varnish_version = setup.version.map(|version| version.to_string()));
+    let metrics = Arc::<Metrics>::default();
+    let (reader, workdir) = (&setup.varnishncsa, &setup.workdir);
     Ok(Context {
+        access_log: AccessLog::start(reader, workdir, Arc::clone(&metrics), Arc::clone(&board)),
         varnishstat: Arc::new(Varnishstat::new(&setup.varnishstat, &setup.workdir)),
         saver: Saver::start(options.state.join(saver::FOLDER)),
-        metrics: Arc::default(),
+        metrics,
         board,
         shutdown,
         options,
@@ -151,7 +158,7 @@ async fn prepare(options: Options, board: Arc<Board>, shutdown: Shutdown) -> Res
 /// Finds a fault in the user's arguments now, and not when the first bundle comes.
 fn check_arguments(options: &Options, setup: &Setup) -> Result<(), ArgsError> {
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    args::arguments(&setup.launch(options, &[], nowhere)).map(drop)
+    args::arguments(&setup.launch(options, &[], nowhere, None)).map(drop)
 }
 
 /// The bundle in the folder, or else the last one that was good.

@@ -129,6 +129,11 @@ impl Metrics {
         self.access_log.restarts.inc();
     }
 
+    /// Notes that varnishd's log was not read fast enough.
+    pub fn access_log_overrun(&self) {
+        self.access_log.overruns.inc();
+    }
+
     /// The page, in the `OpenMetrics` text format.
     ///
     /// # Errors
@@ -166,6 +171,7 @@ struct AccessLogCounters {
     lines: Counter,
     dropped: Counter,
     restarts: Counter,
+    overruns: Counter,
 }
 
 impl AccessLogCounters {
@@ -180,6 +186,11 @@ impl AccessLogCounters {
             "access_log_restarts",
             "Starts of the access log's reader after it ended unasked",
             self.restarts.clone(),
+        );
+        copal.register(
+            "access_log_overruns",
+            "Gaps in the access log, since varnishd wrote its log faster than it was read",
+            self.overruns.clone(),
         );
     }
 }

@@ -148,7 +148,7 @@ impl Keeper {
     }
 
     async fn read_once(&mut self, plan: Plan, output: &Output) -> Outcome {
-        let mut reader = match Reader::start(&self.program, &self.workdir, plan) {
+        let mut reader = match Reader::start(&self.program, &self.workdir, plan, Arc::clone(&self.metrics)) {
             Ok(reader) => reader,
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 return Outcome::Ended(Ended::Refused(error.to_string()));

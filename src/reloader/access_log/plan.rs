@@ -16,10 +16,8 @@ pub const SEPARATOR: char = '\u{1f}';
 /// At a record's end, since text of a user's format may have line feeds.
 pub const END: char = '\u{1e}';
 
-/// How many requests may be unfinished before the oldest are given up, and how long one may take, in seconds: a
-/// WebSocket is one request.
+/// How many requests may be unfinished before the oldest are written as far as they are known.
 const UNFINISHED: &str = "20000";
-const LONGEST_REQUEST: &str = "604800";
 
 /// The columns that each record begins with.
 pub mod column {
@@ -120,7 +118,7 @@ pub fn plan(logging: &Logging) -> Result<Plan, FormatError> {
     if layout.has_backends || layout.has_endpoint {
         arguments.push("-b".into());
     }
-    arguments.extend(["-L", UNFINISHED, "-T", LONGEST_REQUEST].map(OsString::from));
+    arguments.extend(["-L", UNFINISHED].map(OsString::from));
     arguments.extend(["-F".into(), format!("{}{END}", writer.columns.join(&SEPARATOR.to_string())).into()]);
     arguments.extend(logging.query.iter().flat_map(|query| ["-q".into(), query.into()]));
     Ok(Plan { arguments, tags, layout })

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use super::super::metrics::Metrics;
 use super::lines::Lines;
 use super::output::Output;
 use super::plan::Plan;
@@ -54,7 +56,7 @@ impl Reader {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(program: &Path, workdir: &Path, plan: Plan) -> io::Result<Self> {
+    pub fn start(program: &Path, workdir: &Path, plan: Plan, metrics: Arc<Metrics>) -> io::Result<Self> {
         let mut command = Command::new(program);
         command.arg("-n").arg(workdir).args(&plan.arguments).env("LC_ALL", "C");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -62,7 +64,7 @@ impl Reader {
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        let words = tokio::spawn(listen(stderr));
+        let words = tokio::spawn(listen(stderr, metrics));
         Ok(Self { child, stdout, words, lines: Lines::new(plan.layout), started: Instant::now() })
     }
 
@@ -114,7 +116,7 @@ fn judge(status: io::Result<ExitStatus>, words: &str, age: Duration) -> Ended {
 }
 
 /// Logs what it says, and returns the last of it.
-async fn listen(stderr: impl AsyncRead + Unpin) -> String {
+async fn listen(stderr: impl AsyncRead + Unpin, metrics: Arc<Metrics>) -> String {
     let mut lines = BufReader::new(stderr).split(b'\n');
     let mut last = VecDeque::new();
     while let Ok(Some(mut line)) = lines.next_segment().await {
@@ -125,7 +127,8 @@ async fn listen(stderr: impl AsyncRead + Unpin) -> String {
             continue;
         }
         if line.starts_with("Log overrun") {
-            warn!("the access log has gaps: varnishd writes its log faster than it is read");
+            metrics.access_log_overrun();
+            warn!("the access log has a gap: varnishd writes its log faster than it is read");
         } else {
             debug!(target: "varnishncsa", "{line}");
         }

@@ -23,10 +23,13 @@ backend default none;
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
+{%- for name in names %}
+	names.add({{ name }});
+{%- endfor %}
 {%- for request in requests %}
 {%- match request.plain %}
-{%- when Some(plain) %}
-	requests.add({{ request.text }}, sub=forward, string={{ plain.key }}, backend={{ plain.backend }}, bool=true);
+{%- when Some((plain, name)) %}
+	requests.add({{ request.text }}, sub={{ request.sub }}, string={{ plain.key }}, backend={{ plain.backend }}, integer={{ name }}, bool=true);
 {%- when None %}
 	requests.add({{ request.text }}, sub={{ request.sub }}, bool=false);
 {%- endmatch %}

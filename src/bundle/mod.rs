@@ -3,6 +3,7 @@
 //! VCL names carry a hash of their text, so loading is idempotent: a name that is loaded has that text.
 
 pub mod logging;
+pub mod ncsa;
 pub mod packs;
 pub mod relay;
 

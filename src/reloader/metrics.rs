@@ -34,6 +34,7 @@ pub struct Metrics {
     child_restarts: Counter,
     relay_up: Gauge,
     relay_restarts: Counter,
+    access_log: AccessLogCounters,
     vcls: Family<Labels, Gauge>,
     /// Held while a page is put together, so that pages asked for at once do not mix.
     one_page: Mutex<()>,
@@ -54,6 +55,7 @@ impl Default for Metrics {
             child_restarts: Counter::default(),
             relay_up: Gauge::default(),
             relay_restarts: Counter::default(),
+            access_log: AccessLogCounters::default(),
             vcls: Family::default(),
             one_page: Mutex::default(),
         };
@@ -99,6 +101,7 @@ impl Metrics {
             "Starts of the relay after its first, each of which has cut its connections off",
             self.relay_restarts.clone(),
         );
+        self.access_log.register(copal);
         copal.register("vcls", "VCLs by state: active, labelled, failed or old", self.vcls.clone());
         self.registry.register_collector(Box::new(Arc::clone(&self.varnish)));
     }
@@ -124,6 +127,26 @@ impl Metrics {
     /// Notes that the relay was started once more after its first start.
     pub fn relay_restarted(&self) {
         self.relay_restarts.inc();
+    }
+
+    /// Notes that lines of the access log were written.
+    pub fn access_lines_written(&self, lines: u64) {
+        self.access_log.lines.inc_by(lines);
+    }
+
+    /// Notes that lines of the access log were dropped.
+    pub fn access_lines_dropped(&self, lines: u64) {
+        self.access_log.dropped.inc_by(lines);
+    }
+
+    /// Notes that the access log's reader ended unasked.
+    pub fn access_log_restarted(&self) {
+        self.access_log.restarts.inc();
+    }
+
+    /// Notes that varnishd's log was not read fast enough.
+    pub fn access_log_overrun(&self) {
+        self.access_log.overruns.inc();
     }
 
     /// The page, in the `OpenMetrics` text format. The relay's page is made part of it.
@@ -166,6 +189,36 @@ impl Metrics {
 
 /// What a page ends in.
 const END: &str = "# EOF";
+/// What is counted of the access log.
+#[derive(Debug, Default)]
+struct AccessLogCounters {
+    lines: Counter,
+    dropped: Counter,
+    restarts: Counter,
+    overruns: Counter,
+}
+
+impl AccessLogCounters {
+    fn register(&self, copal: &mut Registry) {
+        copal.register("access_log_lines", "Lines of the access log that were written", self.lines.clone());
+        copal.register(
+            "access_log_dropped",
+            "Lines of the access log that standard output did not take in time",
+            self.dropped.clone(),
+        );
+        copal.register(
+            "access_log_restarts",
+            "Starts of the access log's reader after it ended unasked",
+            self.restarts.clone(),
+        );
+        copal.register(
+            "access_log_overruns",
+            "Gaps in the access log, since varnishd wrote its log faster than it was read",
+            self.overruns.clone(),
+        );
+    }
+}
+
 const SUCCESS: &str = "success";
 const FAILURE: &str = "failure";
 

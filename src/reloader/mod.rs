@@ -8,9 +8,10 @@
 //!                                     └→ relay → STATE/relay → copal-relay
 //! ```
 //!
-//! What decides is pure: [`plan`], [`failures`], [`listing`], [`compiler`], [`varnishd::args`],
-//! [`varnishd::log`]. The rest does as it is told.
+//! What decides is pure: [`plan`], [`failures`], [`listing`], [`compiler`], [`varnishd::args`], [`varnishd::log`],
+//! [`varnishd::mask`]. The rest does as it is told. [`access_log`] follows beside it.
 
+pub mod access_log;
 mod child;
 pub mod cli;
 pub mod compiler;
@@ -46,6 +47,7 @@ use crate::bundle::Bundle;
 use crate::bundle_folder::{self, BundleFolderError};
 use crate::telemetry::http as endpoints;
 
+use access_log::AccessLog;
 use metrics::Metrics;
 use options::Options;
 use relay::Relay;
@@ -104,6 +106,7 @@ pub struct Context {
     varnishstat: Arc<Varnishstat>,
     relay: Arc<Relay>,
     saver: Saver,
+    access_log: AccessLog,
     shutdown: Shutdown,
 }
 
@@ -141,6 +144,7 @@ async fn serve(options: Options, board: Arc<Board>, shutdown: &mut Shutdown) -> 
     if ended.is_ok() {
         context.relay.ended().await;
     }
+    context.access_log.finish().await;
     context.saver.finish().await;
     Ok(ended?)
 }
@@ -150,11 +154,14 @@ async fn prepare(options: Options, board: Arc<Board>, shutdown: Shutdown) -> Res
     check_arguments(&options, &setup)?;
     end_stale(&setup.workdir).await?;
     board.update(|status| status.varnish_version = setup.version.map(|version| version.to_string()));
+    let metrics = Arc::<Metrics>::default();
+    let (reader, workdir) = (&setup.varnishncsa, &setup.workdir);
     Ok(Context {
+        access_log: AccessLog::start(reader, workdir, Arc::clone(&metrics), Arc::clone(&board)),
         relay: Arc::new(Relay::new(&setup.relay)),
         varnishstat: Arc::new(Varnishstat::new(&setup.varnishstat, &setup.workdir)),
         saver: Saver::start(options.state.join(saver::FOLDER)),
-        metrics: Arc::default(),
+        metrics,
         board,
         shutdown,
         options,
@@ -165,7 +172,7 @@ async fn prepare(options: Options, board: Arc<Board>, shutdown: Shutdown) -> Res
 /// Finds a fault in the user's arguments now, and not when the first bundle comes.
 fn check_arguments(options: &Options, setup: &Setup) -> Result<(), ArgsError> {
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    args::arguments(&setup.launch(options, &[], nowhere)).map(drop)
+    args::arguments(&setup.launch(options, &[], nowhere, None)).map(drop)
 }
 
 /// Follows the bundle where it comes from.

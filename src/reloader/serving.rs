@@ -15,6 +15,7 @@ use tracing::{debug, error, info, warn};
 use crate::bundle::{Bundle, Manifest};
 
 use super::Context;
+use super::access_log;
 use super::child::Child;
 use super::cli::{CliError, inline_command};
 use super::compiler::{self, VclError};
@@ -25,6 +26,7 @@ use super::plan::{self, Command, fallback, in_force, leftovers, until_discards};
 use super::sockets::{self, SocketError};
 use super::state::{self, State};
 use super::varnishd::args::{self, ArgsError};
+use super::varnishd::mask;
 use super::varnishd::process::{Happening, Process};
 use super::watch::Bundles;
 
@@ -93,6 +95,8 @@ pub struct Serving<'a> {
     pub(super) failures: Failures,
     /// The bundle that was last entirely in force.
     good: Option<Manifest>,
+    /// What `vsl_mask` was set to; none leaves it to the user.
+    mask: Option<String>,
     /// Whether the last look found something that has to be looked at again.
     unfinished: bool,
 }
@@ -118,10 +122,12 @@ impl<'a> Serving<'a> {
         sockets::try_out(&listen)?;
         let link = Link::listen(&context.setup.secret).await.map_err(ServingError::Spawn)?;
         let master = link.address().map_err(ServingError::Spawn)?;
-        let arguments =
-            args::arguments(&context.setup.launch(&context.options, &bundle.manifest.listen, master))?;
+        let (manifest, mask) = (&bundle.manifest, mask(context, &bundle.manifest));
+        let launch = context.setup.launch(&context.options, &manifest.listen, master, mask.as_deref());
+        let arguments = args::arguments(&launch)?;
         let process = Process::spawn(&context.setup.program, &arguments).map_err(ServingError::Spawn)?;
         info!(?listen, "started varnishd");
+        context.access_log.want(manifest.logging.as_ref());
         context.board.update(|status| {
             status.listen = listen.iter().map(ToString::to_string).collect();
         });
@@ -136,6 +142,7 @@ impl<'a> Serving<'a> {
             arrived: Instant::now(),
             failures: Failures::default(),
             good: None,
+            mask,
             unfinished: false,
         })
     }
@@ -148,6 +155,7 @@ impl<'a> Serving<'a> {
     /// Takes another bundle with the same sockets.
     pub fn adopt(&mut self, bundle: Arc<Bundle>) {
         self.failures.renew(|name| bundle.files.contains_key(name), Instant::now());
+        self.context.access_log.want(bundle.manifest.logging.as_ref());
         self.bundle = bundle;
         self.arrived = Instant::now();
     }
@@ -165,6 +173,7 @@ impl<'a> Serving<'a> {
     /// When varnishd has ended or cannot be reached. That something cannot be loaded is not an error.
     pub async fn converge(&mut self) -> Result<(), ServingError> {
         let mut done = Done::default();
+        self.mask_log().await?;
         for _ in 0..self.bundle.files.len().saturating_add(SPARE_ROUNDS) {
             let loaded = self.list().await?;
             self.note_success(&loaded, &done);
@@ -187,6 +196,20 @@ impl<'a> Serving<'a> {
             self.run(due, &mut done).await?;
         }
         warn!("varnishd's VCLs change as often as we change them; is someone else working on them?");
+        Ok(())
+    }
+
+    /// Makes varnishd log what the access log reads, and no more. Once, whatever comes of it.
+    async fn mask_log(&mut self) -> Result<(), ServingError> {
+        let wanted = mask(self.context, &self.bundle.manifest);
+        let Some(mask) = wanted.filter(|wanted| self.mask.as_ref() != Some(wanted)) else { return Ok(()) };
+        let answer = self.request(&format!("param.set vsl_mask {mask}"), COMMAND_LIMIT).await;
+        match answer.as_ref().map_err(ServingError::refusal) {
+            Ok(_) => {}
+            Err(Some(problem)) => warn!(problem, "what varnishd logs cannot be changed"),
+            Err(None) => return answer.map(drop),
+        }
+        self.mask = Some(mask);
         Ok(())
     }
 
@@ -361,6 +384,12 @@ impl<'a> Serving<'a> {
         let said = self.process.last_errors().await;
         ServingError::Exited { how, said: if said.is_empty() { "it did not say why".into() } else { said } }
     }
+}
+
+/// What of varnishd's log nobody reads.
+fn mask(context: &Context, manifest: &Manifest) -> Option<String> {
+    let user = args::parameter(&context.options.varnishd_args, "vsl_mask");
+    mask::value(&access_log::tags(manifest.logging.as_ref()), user.as_deref())
 }
 
 /// Why requests are not served as some bundle says, if so.

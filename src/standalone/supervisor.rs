@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -125,13 +124,12 @@ fn pause_after(before: Option<Duration>, ran_for: Duration) -> Duration {
 }
 
 /// In a process group of its own, so that Ctrl-C reaches it only through us; holding its standard input, so
-/// that it ends when we do, however that happens. What it writes goes to our standard error.
+/// that it ends when we do, however that happens. Its standard output is ours: that is the access log.
 fn start(program: &Path, arguments: &[OsString]) -> Result<(Child, Option<ChildStdin>), SupervisorError> {
     let failed = |source| SupervisorError::Start { program: program.to_owned(), source };
-    let output = io::stderr().as_fd().try_clone_to_owned().map_err(failed)?;
     let mut command = Command::new(program);
     command.args(arguments).process_group(0).kill_on_drop(true);
-    let mut child = command.stdin(Stdio::piped()).stdout(output).spawn().map_err(failed)?;
+    let mut child = command.stdin(Stdio::piped()).spawn().map_err(failed)?;
     let stdin = child.stdin.take();
     Ok((child, stdin))
 }

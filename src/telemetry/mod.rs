@@ -8,8 +8,14 @@
 
 pub mod http;
 
+use std::fmt;
+
 use clap::ValueEnum;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::registry::LookupSpan;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -27,10 +33,31 @@ pub fn init(format: LogFormat) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let outcome = match format {
         LogFormat::Text => builder.with_ansi(stderr_is_terminal()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).map_event_format(Agent).try_init(),
     };
     if let Err(error) = outcome {
         tracing::debug!(error = &*error, "logging was already set up");
+    }
+}
+
+/// A format of JSON lines that says of each that it is not of the access log, since both may reach one collector.
+struct Agent<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for Agent<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        ctx: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = String::new();
+        self.0.format_event(ctx, Writer::new(&mut line), event)?;
+        write!(out, r#"{{"log":"agent",{}"#, line.trim_start_matches('{'))
     }
 }
 

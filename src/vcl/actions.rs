@@ -17,8 +17,16 @@ pub(super) struct RuleVcl {
     /// The number of its fetch program.
     pub fetch: Option<VclString>,
     pub request: Vec<ChangeVcl>,
-    pub preflight: Option<VclString>,
+    pub preflight: Option<PreflightVcl>,
     pub branches: Vec<BranchVcl>,
+}
+
+/// The answer to a CORS preflight.
+pub(super) struct PreflightVcl {
+    /// The number of its response program.
+    pub program: VclString,
+    /// Names the rule to the access log, where that is not done yet.
+    pub name: Option<VclString>,
 }
 
 /// A branch, taken if the draw says so.
@@ -27,8 +35,10 @@ pub(super) struct BranchVcl {
     pub sub: Option<VclIdent>,
     /// Taken when a random number below the second is below the first; always, if absent.
     pub draw: Option<(u32, u32)>,
+    /// Names rule and backend to the access log.
+    pub name: VclString,
     pub request: Vec<ChangeVcl>,
-    pub preflight: Option<VclString>,
+    pub preflight: Option<PreflightVcl>,
     /// The number of its response program.
     pub response: Option<VclString>,
     pub outcome: OutcomeVcl,
@@ -57,6 +67,8 @@ pub(super) struct PlainVcl {
     /// What the cache key has besides host and URL.
     pub key: VclString,
     pub backend: VclExpr,
+    /// Names rule and backend to the access log.
+    pub name: VclString,
 }
 
 /// `None` if a rule does more than to forward.
@@ -72,7 +84,22 @@ pub(super) fn plain(listener: &ListenerId, rule: &Rule) -> Option<PlainVcl> {
     is_plain.then(|| PlainVcl {
         key: key(listener, rule, branch, forward),
         backend: backend(&forward.service, &forward.backend),
+        name: name(rule, Some(forward)),
     })
+}
+
+/// What the access log is told of a request: `copal:ROUTE RULE BACKEND`, each without white space.
+fn name(rule: &Rule, forward: Option<&Forward>) -> VclString {
+    let id = &rule.id;
+    let number = id.index.to_string();
+    let backend = forward.map_or_else(|| "-".to_owned(), |it| it.service.to_string());
+    let parts = [&id.route.to_string(), id.name.as_ref().unwrap_or(&number), &backend];
+    VclString::new(&format!("copal:{}", parts.map(|part| word(part)).join(" ")))
+}
+
+/// Names of Kubernetes have no white space; nobody checks those that come from a folder.
+fn word(text: &str) -> String {
+    text.chars().map(|c| if c.is_whitespace() || c.is_control() { '?' } else { c }).collect()
 }
 
 /// Programs that the rules of a shard share.
@@ -100,7 +127,10 @@ impl RuleVcl {
             comment: VclComment::new(&rule.id),
             fetch: Fetch::of(rule).map(|it| programs.fetches.number(it)),
             request: changes(&rule.filters.request),
-            preflight: preflight.map(|it| programs.responses.number(it)),
+            preflight: preflight.map(|it| PreflightVcl {
+                program: programs.responses.number(it),
+                name: Some(name(rule, None)),
+            }),
             branches,
         }
     }
@@ -109,11 +139,17 @@ impl RuleVcl {
 impl BranchVcl {
     fn new(listener: &ListenerId, rule: &Rule, branch: &Branch, programs: &mut Programs) -> Self {
         let response = Response::of(&rule.filters, &branch.filters).map(|it| programs.responses.number(it));
+        let preflight = branch.filters.cors.is_some().then(|| response.clone()).flatten();
+        let forward = match &branch.outcome {
+            Outcome::Forward(it) => Some(it),
+            Outcome::Redirect(_) | Outcome::Fail(_) => None,
+        };
         Self {
             sub: None,
             draw: None,
+            name: name(rule, forward),
             request: changes(&branch.filters.request),
-            preflight: branch.filters.cors.is_some().then(|| response.clone()).flatten(),
+            preflight: preflight.map(|program| PreflightVcl { program, name: None }),
             response,
             outcome: outcome(listener, rule, branch),
         }

@@ -13,8 +13,8 @@ pub(super) struct RequestVcl {
     /// What port, host and URL begin with.
     pub text: VclString,
     pub sub: VclIdent,
-    /// What is to be known of a rule that only forwards.
-    pub plain: Option<PlainVcl>,
+    /// What is to be known of a rule that only forwards, and the place of its name, from 1.
+    pub plain: Option<(PlainVcl, usize)>,
 }
 
 /// A host whose requests are not decided by that look-up alone.
@@ -37,6 +37,8 @@ pub(super) struct Writer {
     pub requests: Vec<RequestVcl>,
     pub hosts: Vec<HostVcl>,
     pub rules: Vec<RuleVcl>,
+    /// Names of rules that only forward, for the access log.
+    pub names: Vec<VclString>,
     /// The rules that have a subroutine, in the order of `rules`.
     known: Vec<(ListenerId, Arc<Rule>)>,
     pub programs: Programs,
@@ -97,8 +99,19 @@ impl Writer {
     }
 
     fn plain(&mut self, key: &str, path: &str, rule: &PlainVcl) {
-        let entry = |text| RequestVcl { text, sub: VclIdent::word("forward"), plain: Some(rule.clone()) };
+        let place = self.name(&rule.name);
+        let plain = || Some((rule.clone(), place));
+        let entry = |text| RequestVcl { text, sub: VclIdent::word("forward_plain"), plain: plain() };
         self.requests.extend(prefix_elements(key, path).into_iter().map(entry));
+    }
+
+    fn name(&mut self, name: &VclString) -> usize {
+        let known = self.names.iter().position(|known| known == name);
+        let place = known.unwrap_or_else(|| {
+            self.names.push(name.clone());
+            self.names.len() - 1
+        });
+        place + 1
     }
 
     fn host(&mut self, number: usize, host: &HostPattern, it: &VirtualHost, subs: &Subs<'_>) {

@@ -19,6 +19,10 @@ sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
 {%- endif %}
+{%- if self.has_plain_rules() %}
+	# Rules that only forward: route, rule and backend.
+	new names = selector.set();
+{%- endif %}
 {%- for port in ports %}
 {%- if !port.table.wild.is_empty() %}
 	new {{ port.table.wild_set }} = selector.set();

@@ -1,3 +1,5 @@
+
+	std.log({{ branch.name }});
 {%- let message = "req" %}
 {%- let changes = branch.request %}
 {%- include "changes.vcl" %}

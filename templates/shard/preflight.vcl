@@ -1,7 +1,10 @@
-{%- if let Some(program) = preflight %}
+{%- if let Some(it) = preflight %}
 	# A CORS preflight is answered here.
 	if (req.method == "OPTIONS" && req.http.Origin && req.http.Access-Control-Request-Method) {
-		var.set("response", {{ program }});
+{%- if let Some(name) = it.name %}
+		std.log({{ name }});
+{%- endif %}
+		var.set("response", {{ it.program }});
 		return (synth(204));
 	}
 {%- endif %}

@@ -49,6 +49,14 @@ sub forward {
 	}
 	return (hash);
 }
+{%- if self.has_plain_rules() %}
+
+# A rule that only forwards; its name is for the access log.
+sub forward_plain {
+	std.log(names.element(n=requests.integer(select=LONGEST)));
+	call forward;
+}
+{%- endif %}
 {%- if self.has_gaps() %}
 
 sub not_found {

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-/// Answers 200 with `NAME HITS`; a path with `held` is answered only after [`Backend::release`].
+/// Answers 200 with `NAME HITS`; a path with `held` is answered only after [`Backend::release`], one with `stored` may
+/// be cached.
 pub struct Backend {
     pub address: SocketAddr,
     shared: Arc<Shared>,
@@ -66,7 +67,8 @@ impl Shared {
                 self.hold();
             }
             let body = format!("{} {hit}", self.name);
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            let cache = if path.contains("stored") { "Cache-Control: max-age=60\r\n" } else { "" };
+            let head = format!("HTTP/1.1 200 OK\r\n{cache}Content-Length: {}\r\n\r\n", body.len());
             if stream.write_all(format!("{head}{body}").as_bytes()).is_err() {
                 return;
             }

@@ -37,6 +37,11 @@ impl Connection {
         write!(self.reader.get_mut(), "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
     }
 
+    /// Sends these bytes.
+    pub fn send_raw(&mut self, request: &[u8]) -> io::Result<()> {
+        self.reader.get_mut().write_all(request)
+    }
+
     pub fn receive(&mut self) -> io::Result<Answer> {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {

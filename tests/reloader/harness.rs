@@ -61,10 +61,11 @@ impl Place {
             command.args(["--drain-delay", "0"]);
         }
         command.args(["--storage", "malloc,20m"]).args(arguments);
-        command.env("RUST_LOG", "debug").stdin(Stdio::piped()).stderr(Stdio::piped());
+        command.env("RUST_LOG", "debug").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let log = follow(process.stderr.take().unwrap());
-        Reloader { process, admin, log, workdir: self.state_folder().join("varnish") }
+        let output = follow(process.stdout.take().unwrap());
+        Reloader { process, admin, log, output, workdir: self.state_folder().join("varnish") }
     }
 
     /// Serves `bundle` and waits until it is in force.
@@ -94,12 +95,23 @@ pub struct Reloader {
     process: Child,
     pub admin: SocketAddr,
     log: Arc<Mutex<String>>,
+    output: Arc<Mutex<String>>,
     workdir: PathBuf,
 }
 
 impl Reloader {
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// What it has written to standard output: the access log.
+    pub fn output(&self) -> String {
+        self.output.lock().unwrap().clone()
+    }
+
+    /// Standard output is not read as long as this is there.
+    pub fn hold_output(&self) -> std::sync::MutexGuard<'_, String> {
+        self.output.lock().unwrap()
     }
 
     pub fn pid(&self) -> i32 {
@@ -171,6 +183,17 @@ impl Reloader {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// What `varnishadm` answers.
+    pub fn varnishadm(&self, command: &[&str]) -> String {
+        let output = Command::new("varnishadm").arg("-n").arg(&self.workdir).args(command).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The process that reads varnishd's log.
+    pub fn log_reader(&self) -> Option<i32> {
+        processes("varnishncsa", &self.workdir).into_iter().find(|pid| parent(*pid) == Some(self.pid()))
+    }
+
     /// Whether a request is in the active VCL.
     pub fn busy(&self) -> bool {
         let list = self.list();
@@ -214,13 +237,17 @@ pub fn wait_for<T>(mut condition: impl FnMut() -> Option<T>) -> Option<T> {
 
 /// Processes of the varnishd on `workdir`, found by their command line.
 pub fn varnishds(workdir: &Path) -> Vec<i32> {
+    processes("varnishd", workdir)
+}
+
+fn processes(program: &str, workdir: &Path) -> Vec<i32> {
     let workdir = workdir.to_str().unwrap();
     let pids =
         fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     pids.filter(|pid| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).into_owned();
-        line.contains("varnishd\0") && line.contains(&format!("\0-n\0{workdir}\0"))
+        line.contains(&format!("{program}\0")) && line.contains(&format!("\0-n\0{workdir}\0"))
     })
     .collect()
 }

@@ -1,6 +1,7 @@
 //! The reloader with a real varnishd, real backends and real clients, all on the loopback interface.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
+mod access_log;
 mod backend;
 mod bundles;
 mod client;

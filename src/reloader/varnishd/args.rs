@@ -146,6 +146,8 @@ pub struct Launch<'a> {
     pub storage: &'a str,
     /// Sockets to listen on.
     pub listen: &'a [ListenSocket],
+    /// What of the shared log is masked; none leaves it to varnishd.
+    pub mask: Option<&'a str>,
     /// Whether we run as root, so that varnishd can confine itself with its own users.
     pub is_root: bool,
     /// The user's further arguments.
@@ -225,69 +227,17 @@ fn parameters(launch: &Launch<'_>) -> Vec<String> {
         // A route's own number of attempts counts, in VCL; this is only the roof over it.
         "max_retries=50",
         "vsl_space=8m",
+        // The default cuts URLs and headers of the access log at 255 bytes.
+        "vsl_reclen=4084",
         "http_max_hdr=128",
         // selector, directors and regular expressions nest deeper than the default of 80k was made for.
         "thread_pool_stack=160k",
     ]
     .map(str::to_owned)
     .into();
-    parameters.push(format!("vsl_mask={}", masked()));
+    parameters.extend(launch.mask.map(|mask| format!("vsl_mask={mask}")));
     parameters.extend(launch.compiler.command().map(|command| format!("cc_command={command}")));
     parameters
-}
-
-/// The tags that every request writes to Varnish's shared log, of which nobody reads one: that is a fifth of a
-/// hit's CPU time. Errors stay in the log, and so does what holds a transaction together.
-/// Each is named, since not all releases of Varnish know `all`.
-const MASKED: &[&str] = &[
-    "ReqStart",
-    "ReqMethod",
-    "ReqURL",
-    "ReqProtocol",
-    "ReqHeader",
-    "ReqUnset",
-    "ReqAcct",
-    "RespProtocol",
-    "RespStatus",
-    "RespReason",
-    "RespHeader",
-    "RespUnset",
-    "BereqMethod",
-    "BereqURL",
-    "BereqProtocol",
-    "BereqHeader",
-    "BereqUnset",
-    "BereqAcct",
-    "BerespProtocol",
-    "BerespStatus",
-    "BerespReason",
-    "BerespHeader",
-    "BerespUnset",
-    "ObjProtocol",
-    "ObjStatus",
-    "ObjReason",
-    "ObjHeader",
-    "VCL_call",
-    "VCL_return",
-    "VCL_use",
-    "Timestamp",
-    "Hit",
-    "HitMiss",
-    "HitPass",
-    "TTL",
-    "Storage",
-    "Fetch_Body",
-    "Length",
-    "Filters",
-    "Gzip",
-    "PipeAcct",
-    "BackendOpen",
-    "BackendClose",
-];
-
-/// The value of `vsl_mask`, on top of what is masked by default.
-fn masked() -> String {
-    MASKED.iter().map(|tag| format!("-{tag}")).collect::<Vec<_>>().join(",")
 }
 
 #[derive(Default)]
@@ -304,6 +254,16 @@ impl Args {
         self.0.push(value.as_ref().to_owned());
         self
     }
+}
+
+/// What the user's arguments set a parameter to; of several the last counts.
+#[must_use]
+pub fn parameter(user: &[OsString], name: &str) -> Option<String> {
+    let options = options(user).ok()?.into_iter().rev();
+    options.filter(|(option, _)| *option == 'p').find_map(|(_, value)| {
+        let (found, value) = value.split_once('=')?;
+        (found == name).then(|| value.to_owned())
+    })
 }
 
 /// Takes arguments apart as getopt(3) does: `-pa=b`, `-p a=b`, and flags written together.
@@ -375,6 +335,7 @@ mod tests {
             port_offset: 8000,
             storage: "malloc,256m",
             listen,
+            mask: Some("-ReqURL"),
             is_root: false,
             user,
         }
@@ -395,17 +356,13 @@ mod tests {
         let user = user(&["-p", "vsl_space=80m"]);
         assert_eq!(
             line(&launch(&user, &listen)),
-            format!(
-                "-F -f  -n /s/varnish -S /s/secret -M 127.0.0.1:4000 \
+            "-F -f  -n /s/varnish -S /s/secret -M 127.0.0.1:4000 \
              -a http-80=127.0.0.1:8080,HTTP -a http-8443=127.0.0.1:16443,HTTP \
              -a relay=/s/relay/varnish,PROXY,mode=600 -s malloc,256m -j none \
              -p max_vcl=100000 -p cli_limit=1m -p default_ttl=0 -p default_grace=0 -p default_keep=0 \
              -p feature=+http2 -p vcc_err_unref=off -p timeout_idle=60 -p max_retries=50 -p vsl_space=8m \
-             -p http_max_hdr=128 -p thread_pool_stack=160k \
-             -p vsl_mask={} -p cc_command=tcc -w -c -o %o.o %s && ld -shared -z noexecstack -o %o %o.o && rm -f %o.o \
-             -p vsl_space=80m",
-                masked()
-            )
+             -p vsl_reclen=4084 -p http_max_hdr=128 -p thread_pool_stack=160k -p vsl_mask=-ReqURL -p cc_command=tcc -w -c -o %o.o %s && ld -shared -z noexecstack -o %o %o.o && rm -f %o.o \
+             -p vsl_space=80m"
         );
     }
 
@@ -464,6 +421,13 @@ mod tests {
             let user = user(fine);
             assert!(arguments(&launch(&user, &[])).is_ok(), "{fine:?}");
         }
+    }
+
+    #[test]
+    fn the_users_last_word_on_a_parameter_counts() {
+        let user = user(&["-p", "vsl_mask=+Hash", "-pvsl_mask=-Link,+Debug", "-p", "other=1"]);
+        assert_eq!(parameter(&user, "vsl_mask").as_deref(), Some("-Link,+Debug"));
+        assert_eq!(parameter(&user, "nothing"), None);
     }
 
     #[test]

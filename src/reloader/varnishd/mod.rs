@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod log;
+pub mod mask;
 pub mod process;
 pub mod setup;
 pub mod stale;

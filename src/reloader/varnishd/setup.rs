@@ -56,6 +56,8 @@ pub struct Setup {
     pub program: PathBuf,
     /// The varnishstat that belongs to it.
     pub varnishstat: PathBuf,
+    /// The varnishncsa that belongs to it.
+    pub varnishncsa: PathBuf,
     /// Its release; none if its output says none.
     pub version: Option<Version>,
     /// What compiles VCL.
@@ -91,6 +93,7 @@ impl Setup {
         let setup = Self {
             program: program.to_owned(),
             varnishstat: sibling(program, "varnishstat"),
+            varnishncsa: sibling(program, "varnishncsa"),
             version,
             compiler,
             workdir,
@@ -111,6 +114,7 @@ impl Setup {
         options: &'a Options,
         listen: &'a [ListenSocket],
         master: SocketAddr,
+        mask: Option<&'a str>,
     ) -> Launch<'a> {
         Launch {
             version: self.version,
@@ -123,6 +127,7 @@ impl Setup {
             port_offset: options.port_offset,
             storage: &options.storage,
             listen,
+            mask,
             is_root: self.is_root,
             user: &options.varnishd_args,
         }

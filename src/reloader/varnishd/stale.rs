@@ -35,7 +35,7 @@ pub enum StaleError {
 }
 
 /// Ends every varnishd that runs on `workdir`: a manager with its child, or a child whose manager was killed,
-/// which goes on serving for up to two seconds.
+/// which goes on serving for up to two seconds. Also a varnishncsa, which would wait for another varnishd for ever.
 ///
 /// # Errors
 /// When one of them cannot be ended.
@@ -85,8 +85,10 @@ fn is_varnishd_on(cmdline: &[u8], workdir: &OsStr) -> bool {
     let arguments: Vec<&[u8]> = cmdline.split(|byte| *byte == 0).collect();
     let on_workdir = [b"-n".as_slice(), workdir.as_bytes()];
     // The first argument may be an interpreter's, where varnishd is a script that runs the real one.
-    let is_varnishd = arguments.iter().take(2).any(|argument| argument.ends_with(b"varnishd"));
-    is_varnishd && arguments.windows(2).any(|pair| pair == on_workdir)
+    let names: [&[u8]; 2] = [b"varnishd", b"varnishncsa"];
+    let is_varnish =
+        arguments.iter().take(2).any(|argument| names.iter().any(|name| argument.ends_with(name)));
+    is_varnish && arguments.windows(2).any(|pair| pair == on_workdir)
 }
 
 #[cfg(test)]
@@ -98,6 +100,7 @@ mod tests {
         let ours = OsStr::new("/s/varnish");
         assert!(is_varnishd_on(b"varnishd\0-F\0-f\0\0-n\0/s/varnish\0-S\0x\0", ours));
         assert!(is_varnishd_on(b"/usr/sbin/varnishd\0-n\0/s/varnish\0", ours));
+        assert!(is_varnishd_on(b"varnishncsa\0-n\0/s/varnish\0", ours));
         assert!(!is_varnishd_on(b"varnishd\0-n\0/s/varnish2\0", ours));
         assert!(!is_varnishd_on(b"varnishstat\0-n\0/s/varnish\0", ours));
         assert!(!is_varnishd_on(b"vi\0/s/varnish\0", ours));

@@ -16,18 +16,22 @@ backend svc_default__a__80__10-0-0-1__8080 { .host = "10.0.0.1"; .port = "8080";
 sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
+	# Rules that only forward: route, rule and backend.
+	new names = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
 
 # HTTPRoute default/invalid rule 0
 sub rule_0 {
+	std.log("copal:default/invalid 0 -");
 	# filters[0]: unknown variant `Teleport`, expected one of `RequestHeaderModifier`, `ResponseHeaderModifier`, `RequestMirror`, `RequestRedirect`, `URLRewrite`, `ExtensionRef`, `CORS`, `ExternalAuth`
 	return (synth(500));
 }
 
 # HTTPRoute default/invalid rule 0
 sub rule_1 {
+	std.log("copal:default/invalid 0 -");
 	# filters[0]: unknown variant `Teleport`, expected one of `RequestHeaderModifier`, `ResponseHeaderModifier`, `RequestMirror`, `RequestRedirect`, `URLRewrite`, `ExtensionRef`, `CORS`, `ExternalAuth`
 	return (synth(500));
 }
@@ -44,6 +48,12 @@ sub forward {
 		return (pass);
 	}
 	return (hash);
+}
+
+# A rule that only forwards; its name is for the access log.
+sub forward_plain {
+	std.log(names.element(n=requests.integer(select=LONGEST)));
+	call forward;
 }
 
 # Which rule a request is for. A subroutine that returns has found none.
@@ -203,6 +213,7 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	requests.add("http-80/a.test/", sub=forward, string="9d402d755cff3d28743f6526f021936e", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
+	names.add("copal:default/twice-on-http 0 default/a:80");
+	requests.add("http-80/a.test/", sub=forward_plain, string="9d402d755cff3d28743f6526f021936e", backend=svc_default__a__80__10-0-0-1__8080, integer=1, bool=true);
 	requests.add("http-81/alt.test/", sub=rule_1, bool=false);
 }

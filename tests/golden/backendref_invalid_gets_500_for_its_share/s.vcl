@@ -19,12 +19,14 @@ sub vcl_init {
 # What rules do. Each ends the request's way through vcl_recv.
 
 sub rule_0__branch_0 {
+	std.log("copal:default/r 0 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
 }
 
 sub rule_0__branch_1 {
+	std.log("copal:default/r 0 -");
 	# Service default/missing does not exist
 	return (synth(500));
 }
@@ -39,18 +41,21 @@ sub rule_0 {
 
 # HTTPRoute default/r rule 1
 sub rule_1 {
+	std.log("copal:default/r 1 -");
 	# Service default/a has no port 81
 	return (synth(500));
 }
 
 # HTTPRoute default/r rule 2
 sub rule_2 {
+	std.log("copal:default/r 2 -");
 	# backendRef a: kind Bucket of group "storage.example" cannot be a backend
 	return (synth(500));
 }
 
 # HTTPRoute default/r rule 3
 sub rule_3 {
+	std.log("copal:default/r 3 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;

@@ -17,12 +17,14 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 1
 sub rule_0 {
+	std.log("copal:default/r 1 default/sleepy:80");
 	# Service default/sleepy:80 has no ready endpoint
 	return (synth(503));
 }
 
 # HTTPRoute default/r rule 0
 sub rule_1 {
+	std.log("copal:default/r 0 -");
 	# no backendRefs with a weight above 0
 	return (synth(500));
 }

@@ -20,6 +20,7 @@ sub vcl_init {
 # What rules do. Each ends the request's way through vcl_recv.
 
 sub rule_0__branch_0 {
+	std.log("copal:default/r 0 default/a:80");
 	# A CORS preflight is answered here.
 	if (req.method == "OPTIONS" && req.http.Origin && req.http.Access-Control-Request-Method) {
 		var.set("response", "0");
@@ -32,6 +33,7 @@ sub rule_0__branch_0 {
 }
 
 sub rule_0__branch_1 {
+	std.log("copal:default/r 0 default/b:80");
 	var.set("key", "a1b6db6049c23b6f2d3dc10e307960e0");
 	set req.backend_hint = svc_default__b__80__10-0-0-2__8080;
 	call forward;

@@ -20,9 +20,11 @@ sub vcl_init {
 sub rule_0 {
 	# A CORS preflight is answered here.
 	if (req.method == "OPTIONS" && req.http.Origin && req.http.Access-Control-Request-Method) {
+		std.log("copal:default/r 0 -");
 		var.set("response", "0");
 		return (synth(204));
 	}
+	std.log("copal:default/r 0 default/a:80");
 	var.set("response", "0");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;

@@ -25,6 +25,7 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 0
 sub rule_0 {
+	std.log("copal:default/r 0 default/dual:80");
 	var.set("key", "470643f3a2b393fac6c60ccb3797dfe8");
 	set req.backend_hint = svc_default__dual__80.backend();
 	call forward;

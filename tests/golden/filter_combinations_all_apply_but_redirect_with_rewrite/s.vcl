@@ -20,12 +20,14 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 1
 sub rule_0 {
+	std.log("copal:default/r 1 -");
 	# RequestRedirect and URLRewrite exclude each other
 	return (synth(500));
 }
 
 # HTTPRoute default/r rule 2
 sub rule_1 {
+	std.log("copal:default/r 2 -");
 	# filters[1]: a second filter of type UrlRewrite
 	return (synth(500));
 }
@@ -35,9 +37,11 @@ sub rule_2 {
 	set req.http.x-q = "1";
 	# A CORS preflight is answered here.
 	if (req.method == "OPTIONS" && req.http.Origin && req.http.Access-Control-Request-Method) {
+		std.log("copal:default/r 0 -");
 		var.set("response", "0");
 		return (synth(204));
 	}
+	std.log("copal:default/r 0 default/a:80");
 	var.set("response", "0");
 	var.set("key", "2512cd9dba37c37d6d1bf1a08816edd1");
 	set req.url = "/to" + regsub(req.url, "^/all", "");

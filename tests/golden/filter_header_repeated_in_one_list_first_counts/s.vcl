@@ -26,6 +26,7 @@ sub rule_0 {
 		set req.http.x-add = "first";
 	}
 	unset req.http.x-remove;
+	std.log("copal:default/r 0 default/a:80");
 	var.set("key", "a4770549da9ffb55c8f322382cdd2d71");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;

@@ -17,18 +17,21 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 0
 sub rule_0 {
+	std.log("copal:default/r 0 -");
 	# filters[0]: header connection cannot be changed by a route: it frames the message
 	return (synth(500));
 }
 
 # HTTPRoute default/r rule 1
 sub rule_1 {
+	std.log("copal:default/r 1 -");
 	# filters[0]: header content-length cannot be changed by a route: it frames the message
 	return (synth(500));
 }
 
 # HTTPRoute default/r rule 2
 sub rule_2 {
+	std.log("copal:default/r 2 -");
 	# filters[0]: header host cannot be changed by a route: use URLRewrite.hostname
 	return (synth(500));
 }

@@ -26,6 +26,7 @@ sub rule_0 {
 		set req.http.x-add = "three";
 	}
 	unset req.http.x-remove;
+	std.log("copal:default/r 0 default/a:80");
 	var.set("key", "0f10bac8118ea40733b5d7d134c8adfd");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;

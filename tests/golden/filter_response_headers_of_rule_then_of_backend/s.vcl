@@ -19,6 +19,7 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 0
 sub rule_0 {
+	std.log("copal:default/r 0 default/a:80");
 	set req.http.x-to = "a";
 	var.set("response", "0");
 	var.set("key", "5cd3b176f988af21250c8afd5831fa9a");

@@ -20,18 +20,21 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 0
 sub rule_0 {
+	std.log("copal:default/r 0 -");
 	# filters[0]: unknown variant `Teleport`, expected one of `RequestHeaderModifier`, `ResponseHeaderModifier`, `RequestMirror`, `RequestRedirect`, `URLRewrite`, `ExtensionRef`, `CORS`, `ExternalAuth`
 	return (synth(500));
 }
 
 # HTTPRoute default/r rule 1
 sub rule_1 {
+	std.log("copal:default/r 1 -");
 	# filters[0]: type RequestMirror is not supported
 	return (synth(500));
 }
 
 # HTTPRoute default/r rule 2
 sub rule_2 {
+	std.log("copal:default/r 2 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;

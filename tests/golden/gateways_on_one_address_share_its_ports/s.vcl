@@ -19,6 +19,7 @@ sub vcl_init {
 
 # HTTPRoute default/both rule 0
 sub rule_0 {
+	std.log("copal:default/both 0 default/a:80");
 	var.set("key", "d574c14d9e863c81bf071e6b88fedc1a");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -26,6 +27,7 @@ sub rule_0 {
 
 # HTTPRoute default/both rule 0
 sub rule_1 {
+	std.log("copal:default/both 0 default/a:80");
 	var.set("key", "0152484cfc68dafb8511a03344e5f299");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;

@@ -22,6 +22,8 @@ backend svc_default__c__80__10-0-0-3__8080 { .host = "10.0.0.3"; .port = "8080";
 sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
+	# Rules that only forward: route, rule and backend.
+	new names = selector.set();
 	new domains_80 = selector.set();
 	# Paths of other hosts, each after its host's number.
 	new prefixes = selector.set();
@@ -31,6 +33,7 @@ sub vcl_init {
 
 # HTTPRoute default/wild rule 0
 sub rule_0 {
+	std.log("copal:default/wild 0 default/b:80");
 	var.set("key", "a1b6db6049c23b6f2d3dc10e307960e0");
 	set req.backend_hint = svc_default__b__80__10-0-0-2__8080;
 	call forward;
@@ -38,6 +41,7 @@ sub rule_0 {
 
 # HTTPRoute default/any rule 0
 sub rule_1 {
+	std.log("copal:default/any 0 default/c:80");
 	var.set("key", "8848e26128e9c1c9658db24f6eff3f7a");
 	set req.backend_hint = svc_default__c__80__10-0-0-3__8080;
 	call forward;
@@ -55,6 +59,12 @@ sub forward {
 		return (pass);
 	}
 	return (hash);
+}
+
+# A rule that only forwards; its name is for the access log.
+sub forward_plain {
+	std.log(names.element(n=requests.integer(select=LONGEST)));
+	call forward;
 }
 
 # Which rule a request is for. A subroutine that returns has found none.
@@ -226,9 +236,10 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
+	names.add("copal:default/exact 0 default/a:80");
 	requests.add("www.a.test/", sub=host_1, bool=false);
-	requests.add("www.a.test/only-www/", sub=forward, string="9d402d755cff3d28743f6526f021936e", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
-	requests.add("www.a.test/only-www?", sub=forward, string="9d402d755cff3d28743f6526f021936e", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
+	requests.add("www.a.test/only-www/", sub=forward_plain, string="9d402d755cff3d28743f6526f021936e", backend=svc_default__a__80__10-0-0-1__8080, integer=1, bool=true);
+	requests.add("www.a.test/only-www?", sub=forward_plain, string="9d402d755cff3d28743f6526f021936e", backend=svc_default__a__80__10-0-0-1__8080, integer=1, bool=true);
 	domains_80.add(".a.test", sub=host_1);
 	prefixes.add("1/wild/", sub=rule_0);
 	prefixes.add("1/wild?", sub=rule_0);

@@ -23,12 +23,14 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 1
 sub rule_0 {
+	std.log("copal:default/r 1 -");
 	# filters[0]: "a\r\nEvil: 1" is not a header value: control characters are not allowed
 	return (synth(500));
 }
 
 # HTTPRoute default/r rule 2
 sub rule_1 {
+	std.log("copal:default/r 2 default/b:80");
 	var.set("key", "a1b6db6049c23b6f2d3dc10e307960e0");
 	set req.backend_hint = svc_default__b__80__10-0-0-2__8080;
 	call forward;
@@ -41,6 +43,7 @@ sub rule_2 {
 	set req.http.x-c = {"""" + req.url + """"};
 	set req.http.x-d = "C{ abort(); }C /* */ // # ${x} \";
 	set req.http.x-e = {"""};
+	std.log("copal:default/r 0 default/a:80");
 	var.set("key", "346e868e20ed65dccfb212b34f1d0406");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;

@@ -15,6 +15,8 @@ backend svc_default__svc_x22_x3b_x20_x7d__80__10-0-0-6__8080 { .host = "10.0.0.6
 sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
+	# Rules that only forward: route, rule and backend.
+	new names = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -31,6 +33,12 @@ sub forward {
 		return (pass);
 	}
 	return (hash);
+}
+
+# A rule that only forwards; its name is for the access log.
+sub forward_plain {
+	std.log(names.element(n=requests.integer(select=LONGEST)));
+	call forward;
 }
 
 # Which rule a request is for. A subroutine that returns has found none.
@@ -187,5 +195,6 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	requests.add("fine.test/", sub=forward, string="ae194bf1a9046312c53f143210241c77", backend=svc_default__svc_x22_x3b_x20_x7d__80__10-0-0-6__8080, bool=true);
+	names.add({"copal:default/r?}?sub?vcl_recv?{?return?(synth(999));?} */?C{?abort();?}C default/svc";?}:80"});
+	requests.add("fine.test/", sub=forward_plain, string="ae194bf1a9046312c53f143210241c77", backend=svc_default__svc_x22_x3b_x20_x7d__80__10-0-0-6__8080, integer=1, bool=true);
 }

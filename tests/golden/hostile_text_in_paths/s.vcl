@@ -21,6 +21,7 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 1
 sub rule_0 {
+	std.log("copal:default/r 1 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -28,6 +29,7 @@ sub rule_0 {
 
 # HTTPRoute default/r rule 4
 sub rule_1 {
+	std.log("copal:default/r 4 default/a:80");
 	var.set("key", "e645a6a881bfcada41379cae06da53be");
 	set req.url = {"/\1""} + "}" + regsub(req.url, "^/rw\x22\}\.\*\(\[", "");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
@@ -36,6 +38,7 @@ sub rule_1 {
 
 # HTTPRoute default/r rule 0
 sub rule_2 {
+	std.log("copal:default/r 0 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;

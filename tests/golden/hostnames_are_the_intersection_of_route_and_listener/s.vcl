@@ -16,6 +16,8 @@ backend svc_default__b__80__10-0-0-2__8080 { .host = "10.0.0.2"; .port = "8080";
 sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
+	# Rules that only forward: route, rule and backend.
+	new names = selector.set();
 	new domains_80 = selector.set();
 }
 
@@ -23,6 +25,7 @@ sub vcl_init {
 
 # HTTPRoute default/some rule 0
 sub rule_0 {
+	std.log("copal:default/some 0 default/b:80");
 	var.set("key", "68e55eaf32ca78fa77d0d818e85ce725");
 	set req.backend_hint = svc_default__b__80__10-0-0-2__8080;
 	call forward;
@@ -40,6 +43,12 @@ sub forward {
 		return (pass);
 	}
 	return (hash);
+}
+
+# A rule that only forwards; its name is for the access log.
+sub forward_plain {
+	std.log(names.element(n=requests.integer(select=LONGEST)));
+	call forward;
 }
 
 # Which rule a request is for. A subroutine that returns has found none.
@@ -201,7 +210,8 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	requests.add("x.y.a.test/", sub=forward, string="68e55eaf32ca78fa77d0d818e85ce725", backend=svc_default__b__80__10-0-0-2__8080, bool=true);
-	requests.add("b.test/", sub=forward, string="deeef953ec0814fd3219d4db34badee0", backend=svc_default__b__80__10-0-0-2__8080, bool=true);
+	names.add("copal:default/some 0 default/b:80");
+	requests.add("x.y.a.test/", sub=forward_plain, string="68e55eaf32ca78fa77d0d818e85ce725", backend=svc_default__b__80__10-0-0-2__8080, integer=1, bool=true);
+	requests.add("b.test/", sub=forward_plain, string="deeef953ec0814fd3219d4db34badee0", backend=svc_default__b__80__10-0-0-2__8080, integer=1, bool=true);
 	domains_80.add(".a.test", sub=host_2);
 }

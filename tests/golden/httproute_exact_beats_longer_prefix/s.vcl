@@ -27,6 +27,7 @@ sub vcl_init {
 
 # HTTPRoute default/prefix rule 2
 sub rule_0 {
+	std.log("copal:default/prefix 2 default/c:80");
 	var.set("key", "8848e26128e9c1c9658db24f6eff3f7a");
 	set req.backend_hint = svc_default__c__80__10-0-0-3__8080;
 	call forward;
@@ -34,6 +35,7 @@ sub rule_0 {
 
 # HTTPRoute default/prefix rule 1
 sub rule_1 {
+	std.log("copal:default/prefix 1 default/b:80");
 	var.set("key", "a1b6db6049c23b6f2d3dc10e307960e0");
 	set req.backend_hint = svc_default__b__80__10-0-0-2__8080;
 	call forward;
@@ -41,6 +43,7 @@ sub rule_1 {
 
 # HTTPRoute default/prefix rule 0
 sub rule_2 {
+	std.log("copal:default/prefix 0 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;

@@ -24,6 +24,7 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 3
 sub rule_0 {
+	std.log("copal:default/r 3 default/c:80");
 	var.set("key", "8848e26128e9c1c9658db24f6eff3f7a");
 	set req.backend_hint = svc_default__c__80__10-0-0-3__8080;
 	call forward;
@@ -31,6 +32,7 @@ sub rule_0 {
 
 # HTTPRoute default/r rule 2
 sub rule_1 {
+	std.log("copal:default/r 2 default/b:80");
 	var.set("key", "a1b6db6049c23b6f2d3dc10e307960e0");
 	set req.backend_hint = svc_default__b__80__10-0-0-2__8080;
 	call forward;
@@ -38,6 +40,7 @@ sub rule_1 {
 
 # HTTPRoute default/r rule 1
 sub rule_2 {
+	std.log("copal:default/r 1 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -45,6 +48,7 @@ sub rule_2 {
 
 # HTTPRoute default/r rule 0
 sub rule_3 {
+	std.log("copal:default/r 0 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -52,6 +56,7 @@ sub rule_3 {
 
 # HTTPRoute default/r rule 4
 sub rule_4 {
+	std.log("copal:default/r 4 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;

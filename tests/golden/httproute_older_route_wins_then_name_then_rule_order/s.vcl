@@ -24,6 +24,7 @@ sub vcl_init {
 
 # HTTPRoute default/b-older rule 0
 sub rule_0 {
+	std.log("copal:default/b-older 0 default/b:80");
 	var.set("key", "a1b6db6049c23b6f2d3dc10e307960e0");
 	set req.backend_hint = svc_default__b__80__10-0-0-2__8080;
 	call forward;
@@ -31,6 +32,7 @@ sub rule_0 {
 
 # HTTPRoute default/c-older rule 0
 sub rule_1 {
+	std.log("copal:default/c-older 0 default/c:80");
 	var.set("key", "8848e26128e9c1c9658db24f6eff3f7a");
 	set req.backend_hint = svc_default__c__80__10-0-0-3__8080;
 	call forward;
@@ -38,6 +40,7 @@ sub rule_1 {
 
 # HTTPRoute default/c-older rule 1 (second)
 sub rule_2 {
+	std.log("copal:default/c-older second default/c:80");
 	var.set("key", "8848e26128e9c1c9658db24f6eff3f7a");
 	set req.backend_hint = svc_default__c__80__10-0-0-3__8080;
 	call forward;
@@ -45,6 +48,7 @@ sub rule_2 {
 
 # HTTPRoute default/a-younger rule 0
 sub rule_3 {
+	std.log("copal:default/a-younger 0 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -52,6 +56,7 @@ sub rule_3 {
 
 # HTTPRoute default/a-ageless rule 0
 sub rule_4 {
+	std.log("copal:default/a-ageless 0 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;

@@ -21,6 +21,7 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 0 (both)
 sub rule_0 {
+	std.log("copal:default/r both default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;

@@ -16,6 +16,7 @@ sub vcl_init {
 
 # HTTPRoute red/red rule 0
 sub rule_0 {
+	std.log("copal:red/red 0 -");
 	# Service red/a does not exist
 	return (synth(500));
 }

@@ -21,6 +21,8 @@ backend svc_default__b__80__10-0-0-2__8080 { .host = "10.0.0.2"; .port = "8080";
 sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
+	# Rules that only forward: route, rule and backend.
+	new names = selector.set();
 	new domains_80 = selector.set();
 	# Paths of other hosts, each after its host's number.
 	new prefixes = selector.set();
@@ -30,6 +32,7 @@ sub vcl_init {
 
 # HTTPRoute default/only-any rule 0
 sub rule_0 {
+	std.log("copal:default/only-any 0 default/b:80");
 	var.set("key", "2e1197fef0568c80277699ea8aa7546e");
 	set req.backend_hint = svc_default__b__80__10-0-0-2__8080;
 	call forward;
@@ -47,6 +50,12 @@ sub forward {
 		return (pass);
 	}
 	return (hash);
+}
+
+# A rule that only forwards; its name is for the access log.
+sub forward_plain {
+	std.log(names.element(n=requests.integer(select=LONGEST)));
+	call forward;
 }
 
 # Which rule a request is for. A subroutine that returns has found none.
@@ -215,9 +224,10 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	requests.add("www.a.test/", sub=forward, string="8ef87fbc584e7d89904086516b720e33", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
-	requests.add("x.a.test/", sub=forward, string="8a4f732fba04cb0ed6e0f2742dc93d0b", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
-	requests.add("x.b.test/", sub=forward, string="4cfda25e20937d7334cbbfd1858f3905", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
+	names.add("copal:default/everywhere 0 default/a:80");
+	requests.add("www.a.test/", sub=forward_plain, string="8ef87fbc584e7d89904086516b720e33", backend=svc_default__a__80__10-0-0-1__8080, integer=1, bool=true);
+	requests.add("x.a.test/", sub=forward_plain, string="8a4f732fba04cb0ed6e0f2742dc93d0b", backend=svc_default__a__80__10-0-0-1__8080, integer=1, bool=true);
+	requests.add("x.b.test/", sub=forward_plain, string="4cfda25e20937d7334cbbfd1858f3905", backend=svc_default__a__80__10-0-0-1__8080, integer=1, bool=true);
 	domains_80.add(".a.test", sub=host_3);
 	prefixes.add("4/any/", sub=rule_0);
 	prefixes.add("4/any?", sub=rule_0);

@@ -19,6 +19,7 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 0
 sub rule_0 {
+	std.log("copal:default/r 0 default/a:80");
 	var.set("key", "5ceaa415b7d26e8347a52d7ad3b576fd");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;

@@ -16,6 +16,8 @@ backend svc_default__a__80__10-0-0-1__8080 { .host = "10.0.0.1"; .port = "8080";
 sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
+	# Rules that only forward: route, rule and backend.
+	new names = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -32,6 +34,12 @@ sub forward {
 		return (pass);
 	}
 	return (hash);
+}
+
+# A rule that only forwards; its name is for the access log.
+sub forward_plain {
+	std.log(names.element(n=requests.integer(select=LONGEST)));
+	call forward;
 }
 
 sub not_found {
@@ -192,6 +200,7 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
+	names.add("copal:default/r 0 default/a:80");
 	requests.add("far.test/", sub=not_found, bool=false);
-	requests.add("set.test/", sub=forward, string="de6086e32076abfe2800bff0a1424ba1", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
+	requests.add("set.test/", sub=forward_plain, string="de6086e32076abfe2800bff0a1424ba1", backend=svc_default__a__80__10-0-0-1__8080, integer=1, bool=true);
 }

@@ -16,6 +16,8 @@ backend svc_default__b__80__10-0-0-2__8080 { .host = "10.0.0.2"; .port = "8080";
 sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
+	# Rules that only forward: route, rule and backend.
+	new names = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -32,6 +34,12 @@ sub forward {
 		return (pass);
 	}
 	return (hash);
+}
+
+# A rule that only forwards; its name is for the access log.
+sub forward_plain {
+	std.log(names.element(n=requests.integer(select=LONGEST)));
+	call forward;
 }
 
 sub not_found {
@@ -183,7 +191,8 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
+	names.add("copal:default/older 0 default/b:80");
 	requests.add("younger.test/", sub=not_found, bool=false);
-	requests.add("older.test/", sub=forward, string="d9ad623511fb1167d7428708223ac105", backend=svc_default__b__80__10-0-0-2__8080, bool=true);
+	requests.add("older.test/", sub=forward_plain, string="d9ad623511fb1167d7428708223ac105", backend=svc_default__b__80__10-0-0-2__8080, integer=1, bool=true);
 	requests.add("gw.test/", sub=not_found, bool=false);
 }

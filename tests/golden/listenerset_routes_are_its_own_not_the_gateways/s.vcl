@@ -19,12 +19,15 @@ backend svc_default__b__80__10-0-0-2__8080 { .host = "10.0.0.2"; .port = "8080";
 sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
+	# Rules that only forward: route, rule and backend.
+	new names = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
 
 # HTTPRoute default/to-the-gateway rule 0
 sub rule_0 {
+	std.log("copal:default/to-the-gateway 0 default/b:80");
 	var.set("key", "a1b6db6049c23b6f2d3dc10e307960e0");
 	set req.backend_hint = svc_default__b__80__10-0-0-2__8080;
 	call forward;
@@ -42,6 +45,12 @@ sub forward {
 		return (pass);
 	}
 	return (hash);
+}
+
+# A rule that only forwards; its name is for the access log.
+sub forward_plain {
+	std.log(names.element(n=requests.integer(select=LONGEST)));
+	call forward;
 }
 
 sub not_found {
@@ -203,6 +212,7 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
+	names.add("copal:default/from-default 0 default/a:80");
 	requests.add("same.test/", sub=not_found, bool=false);
-	requests.add("all.test/", sub=forward, string="8551dcabc12bb18b5575df5a19dafece", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
+	requests.add("all.test/", sub=forward_plain, string="8551dcabc12bb18b5575df5a19dafece", backend=svc_default__a__80__10-0-0-1__8080, integer=1, bool=true);
 }

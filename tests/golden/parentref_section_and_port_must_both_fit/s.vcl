@@ -19,6 +19,7 @@ sub vcl_init {
 
 # HTTPRoute default/both rule 0
 sub rule_0 {
+	std.log("copal:default/both 0 default/a:80");
 	var.set("key", "63954bf3154cd5087cac2549b7797009");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;

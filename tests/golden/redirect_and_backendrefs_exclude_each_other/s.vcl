@@ -15,6 +15,7 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 0
 sub rule_0 {
+	std.log("copal:default/r 0 -");
 	# RequestRedirect and backendRefs exclude each other
 	return (synth(500));
 }

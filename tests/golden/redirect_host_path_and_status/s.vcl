@@ -17,24 +17,28 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 3
 sub rule_0 {
+	std.log("copal:default/r 3 -");
 	# filters[0]: requestRedirect.statusCode 304 is not supported
 	return (synth(500));
 }
 
 # HTTPRoute default/r rule 1
 sub rule_1 {
+	std.log("copal:default/r 1 -");
 	var.set("location", "http://" + regsub(req.http.host, ":[0-9]*$", "") + "/to" + regsub(req.url, "^/prefix", ""));
 	return (synth(303));
 }
 
 # HTTPRoute default/r rule 0
 sub rule_2 {
+	std.log("copal:default/r 0 -");
 	var.set("location", "http://" + "other.test" + "/new" + regsub(req.url, "^[^?]*", ""));
 	return (synth(308));
 }
 
 # HTTPRoute default/r rule 2
 sub rule_3 {
+	std.log("copal:default/r 2 -");
 	var.set("response", "0");
 	var.set("location", "http://" + regsub(req.http.host, ":[0-9]*$", "") + regsub(regsub(req.url, "^/root", ""), "^(?!/)", "/"));
 	return (synth(307));

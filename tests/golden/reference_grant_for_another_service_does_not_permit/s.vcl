@@ -15,6 +15,7 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 0
 sub rule_0 {
+	std.log("copal:default/r 0 -");
 	# no ReferenceGrant in other lets HTTPRoutes of default use Service other/far
 	return (synth(500));
 }

@@ -18,6 +18,7 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 0
 sub rule_0 {
+	std.log("copal:default/r 0 other/far:80");
 	var.set("key", "01f7e40f05fd9f409da26ff3250c0b64");
 	set req.backend_hint = svc_other__far__80__10-1-0-1__8080;
 	call forward;

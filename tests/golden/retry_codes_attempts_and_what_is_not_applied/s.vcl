@@ -20,6 +20,7 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 2
 sub rule_0 {
+	std.log("copal:default/r 2 -");
 	# retry: attempts is not between 0 and 50
 	return (synth(500));
 }
@@ -27,6 +28,7 @@ sub rule_0 {
 # HTTPRoute default/r rule 1
 sub rule_1 {
 	set req.http.X-Copal-Fetch = "0";
+	std.log("copal:default/r 1 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -35,6 +37,7 @@ sub rule_1 {
 # HTTPRoute default/r rule 0
 sub rule_2 {
 	set req.http.X-Copal-Fetch = "1";
+	std.log("copal:default/r 0 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;

@@ -18,12 +18,14 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 0
 sub rule_0 {
+	std.log("copal:default/r 0 -");
 	# filters[0]: ReplacePrefixMatch needs exactly one match, of type PathPrefix
 	return (synth(500));
 }
 
 # HTTPRoute default/r rule 1
 sub rule_1 {
+	std.log("copal:default/r 1 -");
 	# filters[0]: ReplacePrefixMatch needs exactly one match, of type PathPrefix
 	return (synth(500));
 }

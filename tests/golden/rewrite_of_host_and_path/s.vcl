@@ -20,6 +20,7 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 1
 sub rule_0 {
+	std.log("copal:default/r 1 default/a:80");
 	var.set("key", "760914a4f1475ba8fd14700c7fb14439");
 	set req.url = "/to" + regsub(req.url, "^/prefix", "");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
@@ -28,6 +29,7 @@ sub rule_0 {
 
 # HTTPRoute default/r rule 2
 sub rule_1 {
+	std.log("copal:default/r 2 default/a:80");
 	var.set("key", "3df5824e61865dda0d72e5476cbad3a2");
 	set req.url = regsub(regsub(req.url, "^/strip", ""), "^(?!/)", "/");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
@@ -36,6 +38,7 @@ sub rule_1 {
 
 # HTTPRoute default/r rule 0
 sub rule_2 {
+	std.log("copal:default/r 0 default/a:80");
 	var.set("key", "4ff859586b14299d809eaa2c98804b53" + " " + req.http.Host);
 	set req.http.X-Forwarded-Host = req.http.Host;
 	set req.http.Host = "inner.test";

@@ -17,6 +17,7 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 0
 sub rule_0 {
+	std.log("copal:default/r 0 -");
 	# filters[0]: invalid type: boolean `true`, expected a string
 	return (synth(500));
 }

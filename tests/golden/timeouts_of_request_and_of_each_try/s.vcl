@@ -21,6 +21,7 @@ sub vcl_init {
 # HTTPRoute default/r rule 0
 sub rule_0 {
 	set req.http.X-Copal-Fetch = "0";
+	std.log("copal:default/r 0 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -29,6 +30,7 @@ sub rule_0 {
 # HTTPRoute default/r rule 2
 sub rule_1 {
 	set req.http.X-Copal-Fetch = "1";
+	std.log("copal:default/r 2 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -37,6 +39,7 @@ sub rule_1 {
 # HTTPRoute default/r rule 3
 sub rule_2 {
 	set req.http.X-Copal-Fetch = "2";
+	std.log("copal:default/r 3 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -45,6 +48,7 @@ sub rule_2 {
 # HTTPRoute default/r rule 1
 sub rule_3 {
 	set req.http.X-Copal-Fetch = "3";
+	std.log("copal:default/r 1 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -52,6 +56,7 @@ sub rule_3 {
 
 # HTTPRoute default/r rule 4
 sub rule_4 {
+	std.log("copal:default/r 4 -");
 	# timeouts: "soon" is not a duration: Invalid duration format
 	return (synth(500));
 }

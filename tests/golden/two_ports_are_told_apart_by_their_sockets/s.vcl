@@ -18,12 +18,15 @@ backend svc_default__b__80__10-0-0-2__8080 { .host = "10.0.0.2"; .port = "8080";
 sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
+	# Rules that only forward: route, rule and backend.
+	new names = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
 
 # HTTPRoute default/both rule 0
 sub rule_0 {
+	std.log("copal:default/both 0 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -41,6 +44,12 @@ sub forward {
 		return (pass);
 	}
 	return (hash);
+}
+
+# A rule that only forwards; its name is for the access log.
+sub forward_plain {
+	std.log(names.element(n=requests.integer(select=LONGEST)));
+	call forward;
 }
 
 # Which rule a request is for. A subroutine that returns has found none.
@@ -200,7 +209,9 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	requests.add("http-8080/admin.test/", sub=forward, string="6a47e2ec5a24fa157aa564aedd3bee58", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
-	requests.add("http-8080/admin.test/metrics/", sub=forward, string="fe0833d0bd937cb87cdec893584f631c", backend=svc_default__b__80__10-0-0-2__8080, bool=true);
-	requests.add("http-8080/admin.test/metrics?", sub=forward, string="fe0833d0bd937cb87cdec893584f631c", backend=svc_default__b__80__10-0-0-2__8080, bool=true);
+	names.add("copal:default/both 0 default/a:80");
+	names.add("copal:default/admin 0 default/b:80");
+	requests.add("http-8080/admin.test/", sub=forward_plain, string="6a47e2ec5a24fa157aa564aedd3bee58", backend=svc_default__a__80__10-0-0-1__8080, integer=1, bool=true);
+	requests.add("http-8080/admin.test/metrics/", sub=forward_plain, string="fe0833d0bd937cb87cdec893584f631c", backend=svc_default__b__80__10-0-0-2__8080, integer=2, bool=true);
+	requests.add("http-8080/admin.test/metrics?", sub=forward_plain, string="fe0833d0bd937cb87cdec893584f631c", backend=svc_default__b__80__10-0-0-2__8080, integer=2, bool=true);
 }

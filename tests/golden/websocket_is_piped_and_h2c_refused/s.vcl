@@ -20,12 +20,14 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 1
 sub rule_0 {
+	std.log("copal:default/r 1 -");
 	# Service default/ports port 81: appProtocol kubernetes.io/h2c is not supported
 	return (synth(500));
 }
 
 # HTTPRoute default/r rule 0
 sub rule_1 {
+	std.log("copal:default/r 0 default/ports:80");
 	var.set("key", "c6f1144b1a3912cbd59a5c954efe01fe");
 	set req.backend_hint = svc_default__ports__80__10-0-0-5__8080;
 	if (req.method == "GET" && req.http.Upgrade ~ "(?i)^websocket$") {

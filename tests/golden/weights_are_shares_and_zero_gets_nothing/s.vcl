@@ -23,17 +23,20 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 1
 sub rule_0 {
+	std.log("copal:default/r 1 -");
 	# no backendRefs with a weight above 0
 	return (synth(500));
 }
 
 sub rule_1__branch_0 {
+	std.log("copal:default/r 0 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
 }
 
 sub rule_1__branch_1 {
+	std.log("copal:default/r 0 default/b:80");
 	var.set("key", "a1b6db6049c23b6f2d3dc10e307960e0");
 	set req.backend_hint = svc_default__b__80__10-0-0-2__8080;
 	call forward;

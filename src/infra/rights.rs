@@ -16,7 +16,7 @@ pub(super) fn role(site: &Site<'_>) -> Role {
     Role { metadata: site.metadata(), rules: Some(rules) }
 }
 
-/// With names, `list` and `watch` are for these objects alone.
+/// With names, `list` and `watch` are for these objects alone, one at a time: a field selector has to name it.
 fn rule(resource: &str, names: Vec<String>) -> PolicyRule {
     PolicyRule {
         api_groups: Some(vec![String::new()]),

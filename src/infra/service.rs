@@ -13,6 +13,8 @@ pub(super) fn service(site: &Site<'_>) -> Service {
         metadata.annotations.get_or_insert_default().extend(parameters.annotations);
     }
     let type_ = parameters.type_.unwrap_or_default();
+    // What the merged parameters of class and Gateway say of another type would make the API server refuse it all.
+    let is_balanced = type_ == ServiceType::LoadBalancer;
     let policy = parameters.external_traffic_policy.filter(|_| type_ != ServiceType::ClusterIP);
     let http = site.plane.http_ports.iter().map(|it| port("http", *it));
     let https = site.plane.tls_ports.iter().map(|it| port("https", *it));
@@ -20,9 +22,9 @@ pub(super) fn service(site: &Site<'_>) -> Service {
         type_: Some(type_name(type_).to_owned()),
         selector: Some(site.selector()),
         ports: Some(http.chain(https).collect()),
-        load_balancer_class: parameters.load_balancer_class,
+        load_balancer_class: parameters.load_balancer_class.filter(|_| is_balanced),
         // A load balancer gives out one address; that there are others to be had shows in Programmed.
-        load_balancer_ip: site.plane.addresses.first().map(ToString::to_string),
+        load_balancer_ip: site.plane.addresses.first().filter(|_| is_balanced).map(ToString::to_string),
         external_traffic_policy: policy.map(|it| policy_name(it).to_owned()),
         ..ServiceSpec::default()
     };

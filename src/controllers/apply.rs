@@ -1,6 +1,7 @@
 //! Writes to the API server: server-side apply, and statuses.
 
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::json;
@@ -14,7 +15,7 @@ use crate::snapshot::ObjectKey;
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The API server refuses it, or cannot be reached.
-    #[error("cannot apply {kind} {key}")]
+    #[error("cannot apply or delete {kind} {key}")]
     Apply {
         /// Its kind.
         kind: String,
@@ -51,6 +52,27 @@ pub async fn replace(client: &Client, object: &DynamicObject) -> Result<(), Appl
         other => other,
     };
     replaced.map(drop).map_err(|source| failed(object, source))
+}
+
+/// Deletes an object if it is there and `is_ours`.
+///
+/// # Errors
+/// When the API server refuses it, or cannot be reached.
+pub async fn delete(
+    client: &Client,
+    object: &DynamicObject,
+    is_ours: impl Fn(&ObjectMeta) -> bool,
+) -> Result<(), ApplyError> {
+    let api = api(client, object);
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let found = api.get_opt(name).await.map_err(|source| failed(object, source))?;
+    let Some(found) = found.filter(|it| is_ours(&it.metadata)) else { return Ok(()) };
+    let exactly = Preconditions { uid: found.metadata.uid, resource_version: None };
+    let parameters = DeleteParams { preconditions: Some(exactly), ..DeleteParams::default() };
+    match api.delete(name, &parameters).await {
+        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+        deleted => deleted.map(drop).map_err(|source| failed(object, source)),
+    }
 }
 
 /// Writes a status, unless there is a newer version of the object than it builds on.

@@ -76,6 +76,10 @@ impl DataPlanes {
         self.entries.retain(|gateway, _| translation.report.gateways.contains_key(gateway));
         for (gateway, plane) in &translation.planes {
             let Some(model) = translation.models.get(gateway) else { continue };
+            // Nothing to listen on, and nothing that would have to stop listening.
+            if model.ports.is_empty() && !self.entries.contains_key(gateway) {
+                continue;
+            }
             let tools = &self.tools;
             let entry = self.entries.entry(gateway.clone());
             let entry = entry.or_insert_with(|| Entry::start(tools, gateway, plane, world));
@@ -197,7 +201,8 @@ impl Entry {
         self.plane = plane.clone();
         let metadata = infra::metadata(gateway, plane);
         let losses = before.map(|it| it.losses).unwrap_or_default();
-        self.wanted.send_replace(Some(Wanted { bundle, objects, metadata, losses }));
+        let (unwanted, uid) = (Arc::new(infra::unwanted(gateway, plane)), plane.uid.clone());
+        self.wanted.send_replace(Some(Wanted { bundle, objects, unwanted, metadata, uid, losses }));
     }
 
     fn render(&mut self, model: &Model, logging: Option<&Logging>) -> crate::bundle::Bundle {

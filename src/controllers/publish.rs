@@ -16,10 +16,10 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::apply::{ApplyError, apply, replace};
+use super::apply::{ApplyError, apply, delete, replace};
 use crate::bundle::packs::{Content, Packer, UnpackError, manifest, needed, pack_name, secret_name, unpack};
 use crate::bundle::{Bundle, Manifest};
-use crate::infra::names;
+use crate::infra::{self, names};
 use crate::snapshot::ObjectKey;
 use crate::telemetry::chain;
 
@@ -34,8 +34,12 @@ pub struct Wanted {
     pub bundle: Arc<Bundle>,
     /// Everything else: Deployment, Service and so on.
     pub objects: Arc<Vec<DynamicObject>>,
+    /// What earlier parameters may have led to, and is not wanted now.
+    pub unwanted: Arc<Vec<DynamicObject>>,
     /// The metadata that all objects have in common.
     pub metadata: ObjectMeta,
+    /// The Gateway's `metadata.uid`.
+    pub uid: String,
     /// How often something was deleted that has to be made again.
     pub losses: u64,
 }
@@ -107,6 +111,7 @@ struct Publisher {
 #[derive(Default)]
 struct Known {
     objects: Vec<DynamicObject>,
+    unwanted: Vec<DynamicObject>,
     packer: Packer,
     revision: String,
     certificates: Vec<String>,
@@ -126,7 +131,11 @@ impl Publisher {
         self.objects(&known, wanted.objects.iter().filter(is_before)).await?;
         self.bundle(&mut known, wanted).await?;
         self.objects(&known, wanted.objects.iter().filter(|it| is_about_pods(it))).await?;
+        for object in wanted.unwanted.iter().filter(|it| !known.unwanted.contains(it)) {
+            delete(&self.client, object, |found| infra::belongs_to(found, &wanted.uid)).await?;
+        }
         known.objects = wanted.objects.to_vec();
+        known.unwanted = wanted.unwanted.to_vec();
         self.known = Some(known);
         Ok(())
     }

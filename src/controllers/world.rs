@@ -241,7 +241,9 @@ fn gateway_of(object: &DynamicObject) -> Option<ObjectKey> {
     let labels = object.metadata.labels.as_ref()?;
     labels.get(names::MANAGED_BY).filter(|it| *it == names::MANAGER)?;
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
-    Some(ObjectKey::new(namespace, labels.get(names::GATEWAY_LABEL)?.as_str()))
+    // A name that is too long for a label is in an annotation.
+    let whole = object.metadata.annotations.as_ref().and_then(|it| it.get(names::GATEWAY));
+    Some(ObjectKey::new(namespace, whole.or_else(|| labels.get(names::GATEWAY_LABEL))?.as_str()))
 }
 
 fn key(object: &DynamicObject) -> ObjectKey {

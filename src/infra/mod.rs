@@ -71,11 +71,11 @@ pub fn unwanted(gateway: &ObjectKey, plane: &DataPlane) -> Vec<DynamicObject> {
     budget.into_iter().chain(scaler).collect()
 }
 
-/// Whether an object is part of the data plane of this very Gateway, so that it may be deleted.
+/// Whether an object is part of the data plane of the Gateway with that uid, so that it may be deleted.
 #[must_use]
-pub fn belongs_to(object: &ObjectMeta, plane: &DataPlane) -> bool {
+pub fn belongs_to(object: &ObjectMeta, gateway_uid: &str) -> bool {
     let mut owners = object.owner_references.iter().flatten();
-    !plane.uid.is_empty() && owners.any(|owner| owner.uid == plane.uid)
+    !gateway_uid.is_empty() && owners.any(|owner| owner.uid == gateway_uid)
 }
 
 /// The metadata that all objects of a data plane have in common, without a name.

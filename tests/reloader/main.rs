@@ -2,10 +2,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod backend;
+mod bulk;
 mod bundles;
 mod client;
 mod crash;
 mod drain;
 mod harness;
 mod operate;
+mod relay;
 mod reload;
+mod tls;

@@ -10,5 +10,8 @@ mod drain;
 mod harness;
 mod operate;
 mod relay;
+mod relay_life;
+mod relay_streams;
 mod reload;
+mod served;
 mod tls;

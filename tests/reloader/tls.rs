@@ -74,8 +74,11 @@ impl Authority {
     }
 }
 
-/// What the relay has to do: `(port, [(server name, certificate)])`.
-pub fn relay(ports: &[(u16, &[(&str, &Arc<Certificate>)])]) -> (Option<Relay>, Certificates) {
+/// Certificates by the server names that they are for.
+pub type Names<'a> = &'a [(&'a str, &'a Arc<Certificate>)];
+
+/// What the relay has to do, by port.
+pub fn relay(ports: &[(u16, Names<'_>)]) -> (Option<Relay>, Certificates) {
     let mut certificates = Certificates::new();
     let mut relay = Relay::default();
     for (port, names) in ports {

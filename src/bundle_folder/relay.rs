@@ -21,7 +21,6 @@ pub struct Task {
     /// The bundle's revision.
     pub revision: String,
     /// The bundle's part for the relay.
-    #[serde(flatten)]
     pub relay: Relay,
 }
 

@@ -176,6 +176,11 @@ impl Reloader {
         self.wait_for("a varnishd", || varnishds(&self.workdir).into_iter().find(is_ours))
     }
 
+    /// The relay.
+    pub fn relay(&self) -> i32 {
+        self.wait_for("a relay", || children(self.pid()).into_iter().find(|pid| is_relay(*pid)))
+    }
+
     /// What varnishd has loaded.
     pub fn list(&self) -> String {
         let output =
@@ -250,6 +255,16 @@ fn processes(program: &str, workdir: &Path) -> Vec<i32> {
         line.contains(&format!("{program}\0")) && line.contains(&format!("\0-n\0{workdir}\0"))
     })
     .collect()
+}
+
+fn children(of: i32) -> Vec<i32> {
+    let pids =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| parent(*pid) == Some(of)).collect()
+}
+
+fn is_relay(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "copal-relay")
 }
 
 fn parent(pid: i32) -> Option<i32> {

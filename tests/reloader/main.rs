@@ -3,10 +3,16 @@
 
 mod access_log;
 mod backend;
+mod bulk;
 mod bundles;
 mod client;
 mod crash;
 mod drain;
 mod harness;
 mod operate;
+mod relay;
+mod relay_life;
+mod relay_streams;
 mod reload;
+mod served;
+mod tls;

@@ -25,6 +25,7 @@ NODE_IP=198.19.255.1
 POD_CIDR=198.18.0.0/16
 SERVICE_CIDR=198.19.0.0/17
 API_SERVICE_IP=198.19.0.1                # first of SERVICE_CIDR
+DNS_IP=198.19.0.10                       # nobody answers there; without one kubelet warns about each pod
 LB_POOL=198.19.128.0/24                  # addresses for Services of type LoadBalancer
 
 PAUSE_IMAGE=registry.k8s.io/pause:3.10

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# logs.sh keep: until it is ended, keeps the logs of all pods, also of those that are deleted in the meantime.
+# logs.sh keep: as long as its parent runs, keeps the logs of all pods, also of those that are deleted in the meantime.
 # logs.sh save: gathers logs and objects in target/e2e/logs, and prints the ends of Copal's own.
 set -uo pipefail
 . "$(dirname "$0")/config.sh"
@@ -8,13 +8,13 @@ labels=app.kubernetes.io/name=copal
 
 # A hard link keeps a log when kubelet deletes it.
 keep() {
-  mkdir -p "$kept"
-  while [ -d "$STATE/pod-logs" ]; do
+  while kill -0 "$PPID" 2>/dev/null; do
+    sleep 1
+    [ -d "$STATE/pod-logs" ] && mkdir -p "$kept" || continue
     find "$STATE/pod-logs" -name '*.log' -printf '%P\n' 2>/dev/null | while read -r file; do
       to=$kept/$(tr / _ <<<"$file")
       [ -e "$to" ] || ln "$STATE/pod-logs/$file" "$to" 2>/dev/null
     done
-    sleep 1
   done
 }
 

@@ -206,6 +206,8 @@ cgroupRoot: /$NAME
 failCgroupV1: false          # 1.35 and newer refuse kernels that mount v1 controllers, as some still do
 failSwapOn: false
 resolvConf: $STATE/resolv.conf
+clusterDNS: ["$DNS_IP"]
+clusterDomain: cluster.local
 podLogsDir: $STATE/pod-logs
 volumePluginDir: $STATE/kubelet/plugins
 maxPods: 250

@@ -65,6 +65,13 @@ running() {
   read -r pid at 2>/dev/null < "$RUN/pids/$1" && [ -n "$at" ] && [ "$(started "$pid")" = "$at" ]
 }
 
+# Ends the script if the cluster of that name was booted by another checkout.
+need_own_cluster() {
+  local owner
+  owner=$(cat "$STATE/checkout" 2>/dev/null) || return 0
+  [ "$owner" = "$ROOT" ] || die "the cluster $NAME is of the checkout $owner: take it down there, or set E2E_NAME"
+}
+
 now_ms() { echo $(( $(date +%s%N) / 1000000 )); }
 
 # step TEXT COMMAND...: says how long a step took, and ends the script if it failed.

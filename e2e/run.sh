@@ -4,6 +4,7 @@
 # anything failed; logs are kept then.
 set -uo pipefail
 . "$(dirname "$0")/config.sh"
+[ -n "$EXTERNAL" ] || need_own_cluster
 start=$(now_ms) keeper=
 finish() {
   local code=$? ms

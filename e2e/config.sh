@@ -65,11 +65,11 @@ running() {
   read -r pid at 2>/dev/null < "$RUN/pids/$1" && [ -n "$at" ] && [ "$(started "$pid")" = "$at" ]
 }
 
-# Ends the script if the cluster of that name was booted by another checkout.
+# Ends the script if the cluster of that name was booted by another checkout that is still there.
 need_own_cluster() {
   local owner
   owner=$(cat "$STATE/checkout" 2>/dev/null) || return 0
-  [ "$owner" = "$ROOT" ] || die "the cluster $NAME is of the checkout $owner: take it down there, or set E2E_NAME"
+  [ "$owner" = "$ROOT" ] || [ ! -d "$owner/e2e" ] || die "the cluster $NAME is of the checkout $owner: take it down there, or set E2E_NAME"
 }
 
 now_ms() { echo $(( $(date +%s%N) / 1000000 )); }

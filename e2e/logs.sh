@@ -35,12 +35,12 @@ save() {
   tails
   echo "logs are in $SAVED_LOGS"
 }
-# The operator's log, and those of the three data planes that wrote last. Data planes are what is not the suite's.
+# The operator's logs, and those of the three data planes that wrote last.
 tails() {
   local file
   cd "$SAVED_LOGS/pods" || return
   for file in $(ls -t "$SYSTEM_NAMESPACE"_* 2>/dev/null | head -n 2) \
-              $(ls -t 2>/dev/null | grep -v "^${SYSTEM_NAMESPACE}_\|_echo_\|_coredns_\|-backend-v[0-9]_" | grep "_copal\|-$CLASS-" | head -n 3); do
+              $(ls -t ./*_varnish_* 2>/dev/null | head -n 3); do
     echo "--- end of $file"
     tail -n 15 "$file" | cut -c1-400 | sed 's/^/    /'
   done

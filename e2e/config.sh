@@ -25,6 +25,7 @@ NODE_IP=198.19.255.1
 POD_CIDR=198.18.0.0/16
 SERVICE_CIDR=198.19.0.0/17
 API_SERVICE_IP=198.19.0.1                # first of SERVICE_CIDR
+DNS_IP=198.19.0.10                       # nobody answers there; without one kubelet warns about each pod
 LB_POOL=198.19.128.0/24                  # addresses for Services of type LoadBalancer
 
 PAUSE_IMAGE=registry.k8s.io/pause:3.10
@@ -62,6 +63,13 @@ started() { awk '{sub(/^.*\) /, ""); if ($1 != "Z") print $20}' "/proc/$1/stat" 
 running() {
   local pid at
   read -r pid at 2>/dev/null < "$RUN/pids/$1" && [ -n "$at" ] && [ "$(started "$pid")" = "$at" ]
+}
+
+# Ends the script if the cluster of that name was booted by another checkout that is still there.
+need_own_cluster() {
+  local owner
+  owner=$(cat "$STATE/checkout" 2>/dev/null) || return 0
+  [ "$owner" = "$ROOT" ] || [ ! -d "$owner/e2e" ] || die "the cluster $NAME is of the checkout $owner: take it down there, or set E2E_NAME"
 }
 
 now_ms() { echo $(( $(date +%s%N) / 1000000 )); }

@@ -22,14 +22,14 @@ apply() { # server-side: schemas of CRDs are too large for the last-applied anno
   manifests > "$TARGET/deploy.json" && k apply --server-side --force-conflicts -f "$TARGET/deploy.json" >/dev/null
   k apply --server-side -f "$HERE/manifests/gatewayclass.yaml" >/dev/null
 }
-rolled_out() {
-  k -n "$SYSTEM_NAMESPACE" rollout status "$operator" --timeout=120s >/dev/null && return
+rolled_out() { k -n "$SYSTEM_NAMESPACE" rollout status "$operator" --timeout=120s >/dev/null || explain; }
+accepted() { k wait --for=condition=Accepted "gatewayclass/$CLASS" --timeout=60s >/dev/null || explain; }
+explain() {
   k -n "$SYSTEM_NAMESPACE" get pods -o wide >&2
-  k -n "$SYSTEM_NAMESPACE" get events --sort-by=.lastTimestamp | tail -n 10 >&2
-  k -n "$SYSTEM_NAMESPACE" logs "$operator" --tail=20 >&2
+  k -n "$SYSTEM_NAMESPACE" get events --sort-by=.lastTimestamp 2>/dev/null | tail -n 10 >&2
+  k -n "$SYSTEM_NAMESPACE" logs "$operator" --all-containers --tail=20 >&2
   return 1
 }
-accepted() { k wait --for=condition=Accepted "gatewayclass/$CLASS" --timeout=60s >/dev/null; }
 
 "$HERE/crds.sh"
 [ -e "$ROOT/config/default/kustomization.yaml" ] || die "no config/default"

@@ -6,6 +6,7 @@ set -uo pipefail
 . "$(dirname "$0")/config.sh"
 [ -z "$EXTERNAL" ] || die "E2E_KUBECONFIG names a cluster that is not ours to stop"
 need_root
+need_own_cluster
 keep=; [ "${1:-}" != -k ] || keep=1
 
 recorded() { # pids of the recorded daemons that still run
@@ -44,7 +45,7 @@ files() {
   # /var/lib/kubelet/device-plugins, /run/containerd/s and /var/log/containers.
   rm -f /var/lib/cni/results/"$NAME"-*
   if grep -q " \($STATE\|$RUN\)/" /proc/mounts; then die "mounts left below $STATE or $RUN"; fi
-  if [ -n "$keep" ]; then find "$STATE" -mindepth 1 -maxdepth 1 ! -name logs -exec rm -rf {} +; else rm -rf "$STATE"; fi
+  if [ -n "$keep" ]; then find "$STATE" -mindepth 1 -maxdepth 1 ! -name logs ! -name checkout -exec rm -rf {} +; else rm -rf "$STATE"; fi
   rm -rf "$RUN"
 }
 step "processes" processes
@@ -52,6 +53,8 @@ step "mounts" mounts
 step "cgroups" cgroups
 network() {
   [ ! -e "$NETNS" ] || ip netns delete "$NAME"
+  # Clusters of other names still need the route.
+  [ -z "$(ls -d /var/lib/*/checkout 2>/dev/null | grep -vx "$STATE/checkout")" ] || return 0
   ip route delete unreachable "$E2E_CIDR" 2>/dev/null || true
 }
 step "network namespace" network

@@ -47,7 +47,7 @@ base() {
   rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*_* "$root"/var/cache/apt/*.bin
   container=$(b from scratch)
   b add -q "$container" "$root" / >/dev/null
-  b config --cmd '["bash"]' "$container"
+  b config --cmd '["bash"]' --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
   b commit -q --rm "$container" docker.io/library/debian:trixie-slim >/dev/null
   rm -rf "$root"
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# logs.sh keep: until it is ended, keeps the logs of all pods, also of those that are deleted in the meantime.
+# logs.sh keep: as long as its parent runs, keeps the logs of all pods, also of those that are deleted in the meantime.
 # logs.sh save: gathers logs and objects in target/e2e/logs, and prints the ends of Copal's own.
 set -uo pipefail
 . "$(dirname "$0")/config.sh"
@@ -8,13 +8,13 @@ labels=app.kubernetes.io/name=copal
 
 # A hard link keeps a log when kubelet deletes it.
 keep() {
-  mkdir -p "$kept"
-  while [ -d "$STATE/pod-logs" ]; do
+  while kill -0 "$PPID" 2>/dev/null; do
+    sleep 1
+    [ -d "$STATE/pod-logs" ] && mkdir -p "$kept" || continue
     find "$STATE/pod-logs" -name '*.log' -printf '%P\n' 2>/dev/null | while read -r file; do
       to=$kept/$(tr / _ <<<"$file")
       [ -e "$to" ] || ln "$STATE/pod-logs/$file" "$to" 2>/dev/null
     done
-    sleep 1
   done
 }
 
@@ -35,12 +35,12 @@ save() {
   tails
   echo "logs are in $SAVED_LOGS"
 }
-# The operator's log, and those of the three data planes that wrote last. Data planes are what is not the suite's.
+# The operator's logs, and those of the three data planes that wrote last.
 tails() {
   local file
   cd "$SAVED_LOGS/pods" || return
   for file in $(ls -t "$SYSTEM_NAMESPACE"_* 2>/dev/null | head -n 2) \
-              $(ls -t 2>/dev/null | grep -v "^${SYSTEM_NAMESPACE}_\|_echo_\|_coredns_\|-backend-v[0-9]_" | grep "_copal\|-$CLASS-" | head -n 3); do
+              $(ls -t ./*_varnish_* 2>/dev/null | head -n 3); do
     echo "--- end of $file"
     tail -n 15 "$file" | cut -c1-400 | sed 's/^/    /'
   done

@@ -4,12 +4,13 @@
 # anything failed; logs are kept then.
 set -uo pipefail
 . "$(dirname "$0")/config.sh"
+[ -n "$EXTERNAL" ] || need_own_cluster
 start=$(now_ms) keeper=
 finish() {
   local code=$? ms
   trap - EXIT INT TERM
-  [ "$code" = 0 ] || "$HERE/logs.sh" save
-  [ -z "$keeper" ] || kill "$keeper" 2>/dev/null
+  if [ "$code" != 0 ]; then sleep 1; "$HERE/logs.sh" save; fi
+  [ -z "$keeper" ] || { kill "$keeper" && wait "$keeper"; } 2>/dev/null
   [ -n "$EXTERNAL" ] || "$HERE/down.sh" >/dev/null || code=1
   ms=$(( $(now_ms) - start ))
   echo "e2e: $([ "$code" = 0 ] && echo passed || echo FAILED), $((ms / 60000)) min $((ms / 1000 % 60)) s"
@@ -18,8 +19,8 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-"$HERE/prepare.sh" || exit 1
 if [ -z "$EXTERNAL" ]; then "$HERE/logs.sh" keep & keeper=$!; fi
+"$HERE/prepare.sh" || exit 1
 failed=
 echo "== conformance"
 "$HERE/conformance.sh" || failed=yes

@@ -5,10 +5,12 @@ set -euo pipefail
 . "$(dirname "$0")/config.sh"
 [ -z "$EXTERNAL" ] || die "E2E_KUBECONFIG names a cluster; there is none to boot"
 need_root
+need_own_cluster
 [ -x "$BIN/kube" ] || die "no $BIN/kube: run build.sh first"
 start=$(now_ms)
 umask 022
 mkdir -p "$STATE"/{pki,etcd,kubelet,cni,cni-data,pod-logs} "$LOGS" "$RUN"/{pids,containerd}
+echo "$ROOT" > "$STATE/checkout"
 
 # ---- network ---------------------------------------------------------------
 # Only lo, and later one veth per pod. The node's address is on lo. Service and
@@ -206,6 +208,8 @@ cgroupRoot: /$NAME
 failCgroupV1: false          # 1.35 and newer refuse kernels that mount v1 controllers, as some still do
 failSwapOn: false
 resolvConf: $STATE/resolv.conf
+clusterDNS: ["$DNS_IP"]
+clusterDomain: cluster.local
 podLogsDir: $STATE/pod-logs
 volumePluginDir: $STATE/kubelet/plugins
 maxPods: 250

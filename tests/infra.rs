@@ -25,6 +25,7 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DynamicObject;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -237,7 +238,7 @@ fn only_what_the_gateway_owns_belongs_to_its_data_plane() {
         assert!(belongs_to(&object.metadata, &plane.uid));
         assert!(!belongs_to(&object.metadata, "another"));
     }
-    let unowned = DynamicObject { types: None, metadata: Default::default(), data: Value::Null };
+    let unowned = DynamicObject { types: None, metadata: ObjectMeta::default(), data: Value::Null };
     assert!(!belongs_to(&unowned.metadata, ""));
 }
 

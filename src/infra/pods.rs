@@ -78,9 +78,7 @@ fn pod(site: &Site<'_>, settings: &Settings) -> PodSpec {
         security_context: Some(security()),
         containers: vec![container(site, settings)],
         volumes: Some(volumes.chain(parameters.extra_volumes.iter().flatten().cloned()).collect()),
-        topology_spread_constraints: Some(
-            scheduling.topology_spread_constraints.unwrap_or_else(|| vec![spread(site)]),
-        ),
+        topology_spread_constraints: Some(spread(site, scheduling.topology_spread_constraints)),
         node_selector: (!scheduling.node_selector.is_empty()).then_some(scheduling.node_selector),
         tolerations: (!scheduling.tolerations.is_empty()).then_some(scheduling.tolerations),
         affinity: scheduling.affinity,
@@ -103,17 +101,24 @@ fn security() -> PodSecurityContext {
     }
 }
 
-/// Over nodes where there are several. Pods of another version do not count: they are about to end.
-fn spread(site: &Site<'_>) -> TopologySpreadConstraint {
+/// Over nodes where there are several, if the parameters say nothing. A constraint that selects no pods means those of
+/// this data plane: parameters may be those of many Gateways.
+fn spread(site: &Site<'_>, wanted: Option<Vec<TopologySpreadConstraint>>) -> Vec<TopologySpreadConstraint> {
+    let mut constraints = wanted.unwrap_or_else(|| vec![over_nodes()]);
+    for it in constraints.iter_mut().filter(|it| it.label_selector.is_none()) {
+        let selector = LabelSelector { match_labels: Some(site.selector()), ..LabelSelector::default() };
+        it.label_selector = Some(selector);
+        // Pods of another version do not count: they are about to end.
+        it.match_label_keys.get_or_insert_with(|| vec!["pod-template-hash".to_owned()]);
+    }
+    constraints
+}
+
+fn over_nodes() -> TopologySpreadConstraint {
     TopologySpreadConstraint {
         max_skew: 1,
         topology_key: "kubernetes.io/hostname".to_owned(),
         when_unsatisfiable: "ScheduleAnyway".to_owned(),
-        label_selector: Some(LabelSelector {
-            match_labels: Some(site.selector()),
-            ..LabelSelector::default()
-        }),
-        match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
         ..TopologySpreadConstraint::default()
     }
 }

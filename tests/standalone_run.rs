@@ -27,6 +27,8 @@ const RELOADER: &str = r#"#!/bin/sh
 dir=$(dirname "$0")
 printf '%s\n' "$@" >"$dir/arguments"
 trap 'echo drained >"$dir/end"; exit 0' TERM
+echo '{"log":"access"}'
+echo '{"message":"from the reloader"}' >&2
 echo $$ >"$dir/pid"
 exec 3<&0
 cat <&3 >/dev/null &
@@ -51,7 +53,7 @@ impl Run {
         let mut command = Command::new(copal);
         command.args(["run", "m", "--log-format", "json", "--state", "state", "--admin"]);
         command.arg(serve_status().to_string()).args(["--port-offset", "7", "--", "-p", "x=y"]);
-        command.current_dir(home.path()).env_remove("RUST_LOG").stderr(Stdio::piped());
+        command.current_dir(home.path()).env_remove("RUST_LOG").stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (sender, log) = channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -187,6 +189,17 @@ fn the_reloader_gets_its_arguments_and_is_drained_at_the_end() {
     run.signal(Signal::TERM);
     assert!(run.child.wait().unwrap().success());
     assert_eq!(run.wait_for_file("end"), "drained\n");
+}
+
+#[test]
+fn the_access_log_is_on_standard_output_and_all_else_on_standard_error() {
+    let mut run = Run::start(&[]);
+    run.wait_for("from the reloader");
+    run.signal(Signal::TERM);
+    assert_eq!(run.wait_for("stopped")["log"], "agent");
+    let mut output = String::new();
+    run.child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+    assert_eq!(output, "{\"log\":\"access\"}\n");
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod http;
 mod keeper;
 pub mod link;
 pub mod listing;
+mod masking;
 pub mod metrics;
 pub mod options;
 pub mod plan;

@@ -15,18 +15,17 @@ use tracing::{debug, error, info, warn};
 use crate::bundle::{Bundle, Manifest};
 
 use super::Context;
-use super::access_log;
 use super::child::Child;
 use super::cli::{CliError, inline_command};
 use super::compiler::{self, VclError};
 use super::failures::Failures;
 use super::link::{Link, LinkError};
 use super::listing::{self, ListingError, LoadedVcl};
+use super::masking::mask;
 use super::plan::{self, Command, fallback, in_force, leftovers, until_discards};
 use super::sockets::{self, SocketError};
 use super::state::{self, State};
 use super::varnishd::args::{self, ArgsError};
-use super::varnishd::mask;
 use super::varnishd::process::{Happening, Process};
 use super::watch::Bundles;
 
@@ -96,7 +95,7 @@ pub struct Serving<'a> {
     /// The bundle that was last entirely in force.
     good: Option<Manifest>,
     /// What `vsl_mask` was set to; none leaves it to the user.
-    mask: Option<String>,
+    pub(super) mask: Option<String>,
     /// Whether the last look found something that has to be looked at again.
     unfinished: bool,
 }
@@ -196,20 +195,6 @@ impl<'a> Serving<'a> {
             self.run(due, &mut done).await?;
         }
         warn!("varnishd's VCLs change as often as we change them; is someone else working on them?");
-        Ok(())
-    }
-
-    /// Makes varnishd log what the access log reads, and no more. Once, whatever comes of it.
-    async fn mask_log(&mut self) -> Result<(), ServingError> {
-        let wanted = mask(self.context, &self.bundle.manifest);
-        let Some(mask) = wanted.filter(|wanted| self.mask.as_ref() != Some(wanted)) else { return Ok(()) };
-        let answer = self.request(&format!("param.set vsl_mask {mask}"), COMMAND_LIMIT).await;
-        match answer.as_ref().map_err(ServingError::refusal) {
-            Ok(_) => {}
-            Err(Some(problem)) => warn!(problem, "what varnishd logs cannot be changed"),
-            Err(None) => return answer.map(drop),
-        }
-        self.mask = Some(mask);
         Ok(())
     }
 
@@ -384,12 +369,6 @@ impl<'a> Serving<'a> {
         let said = self.process.last_errors().await;
         ServingError::Exited { how, said: if said.is_empty() { "it did not say why".into() } else { said } }
     }
-}
-
-/// What of varnishd's log nobody reads.
-fn mask(context: &Context, manifest: &Manifest) -> Option<String> {
-    let user = args::parameter(&context.options.varnishd_args, "vsl_mask");
-    mask::value(&access_log::tags(manifest.logging.as_ref()), user.as_deref())
 }
 
 /// Why requests are not served as some bundle says, if so.

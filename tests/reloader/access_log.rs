@@ -156,7 +156,7 @@ fn every_answer_of_a_rule_has_a_line_that_names_it() {
         get(place.address(), "a", path).unwrap();
     }
     ask(&place, b"POST /plain/post HTTP/1.1\r\nHost: A\r\nContent-Length: 3\r\nUser-Agent: t\r\n\r\nabc");
-    ask(&place, b"OPTIONS /cors HTTP/1.1\r\nHost: a\r\nOrigin: http://x\r\nAccess-Control-Request-Method: GET\r\n\r\n");
+    ask(&place, b"OPTIONS /cors HTTP/1.1\r\nHost: a\r\nOrigin: http://x\r\nAccess-Control-Request-Method: GET\r\nConnection: close\r\n\r\n");
     ask(&place, b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
 
     let endpoint = backend.address.to_string();
@@ -313,6 +313,16 @@ fn a_reader_that_dies_is_started_again_and_counted() {
     get(place.address(), "a", "/plain/after").unwrap();
     line_of(&reloader, "/plain/after");
     assert_eq!(reloader.metric("copal_access_log_restarts_total"), Some(1.0));
+}
+
+#[test]
+fn the_last_request_before_the_end_is_logged() {
+    let (place, backend) = (Place::new(), Backend::start("web"));
+    let mut reloader = served(&place, &rendered(&place, &backend).with_logging(Some(json_of(&[Field::Url]))));
+    get(place.address(), "a", "/plain/last").unwrap();
+    reloader.signal(Signal::TERM);
+    assert!(reloader.wait_exit().success());
+    line_of(&reloader, "/plain/last");
 }
 
 #[test]

@@ -124,11 +124,12 @@ pub fn plan(logging: &Logging) -> Result<Plan, FormatError> {
     Ok(Plan { arguments, tags, layout })
 }
 
-/// The words of a VSL query that may be tags.
-fn words(query: &str) -> impl Iterator<Item = &str> {
-    query
-        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '*'))
-        .filter(|word| !word.is_empty())
+/// The words of a VSL query that may be tags: not what is quoted, and not the names of headers after a colon.
+fn words(query: &str) -> Vec<&str> {
+    let unquoted = query.split(['"', '\'']).step_by(2);
+    let terms = unquoted.flat_map(|text| text.split(|c: char| c.is_whitespace() || "()<>=!~{}".contains(c)));
+    let tags = terms.map(|term| term.split([':', '[']).next().unwrap_or_default());
+    tags.flat_map(|tags| tags.split(',')).filter(|word| !word.is_empty()).collect()
 }
 
 struct Writer<'a> {
@@ -314,6 +315,16 @@ mod tests {
         );
         let ncsa = Logging { format: Format::Ncsa("%h %{X-A}o".into()), ..Logging::default() };
         assert_eq!(tags(&ncsa), ["ReqStart", "RespHeader", "RespUnset", "VCL_call"]);
+    }
+
+    #[test]
+    fn the_tags_of_a_query_are_told_from_its_other_words() {
+        let query =
+            r#"ReqHeader:x-debug eq "Hash" and (Timestamp:Resp[2]>1.0 or {2}Req*,VCL_Log ~ 'x') and not Hit"#;
+        assert_eq!(
+            words(query),
+            ["ReqHeader", "eq", "and", "Timestamp", "1.0", "or", "2", "Req*", "VCL_Log", "and", "not", "Hit"]
+        );
     }
 
     #[test]

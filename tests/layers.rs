@@ -39,14 +39,20 @@ const LAYERS: &[Layer] = &[
         kubernetes: true,
     },
     Layer { module: "vcl", may_use: &["model", "bundle"], pure: true, kubernetes: false },
-    Layer { module: "status", may_use: &["model", "snapshot", "translate"], pure: true, kubernetes: true },
+    Layer {
+        module: "status",
+        may_use: &["api", "model", "snapshot", "translate"],
+        pure: true,
+        kubernetes: true,
+    },
     Layer { module: "explain", may_use: &["model", "snapshot", "translate"], pure: true, kubernetes: false },
     Layer { module: "telemetry", may_use: &[], pure: false, kubernetes: false },
     Layer { module: "reloader", may_use: &["bundle", "telemetry"], pure: false, kubernetes: false },
-    Layer { module: "reloader_client", may_use: &["bundle", "status"], pure: false, kubernetes: false },
+    Layer { module: "reloader_client", may_use: &["bundle", "status", "vcl"], pure: false, kubernetes: false },
     Layer {
         module: "standalone",
         may_use: &[
+            "api",
             "bundle",
             "explain",
             "model",

@@ -31,6 +31,19 @@ pub use text::{HeaderName, HeaderValue, InvalidText, Method, Regex, UrlPath, wit
 pub struct Model {
     /// Virtual hosts by listener port and host. A port without virtual hosts listens all the same.
     pub ports: BTreeMap<u16, VirtualHosts>,
+    /// VCL of the user's own, a part of all that is generated.
+    pub user_vcl: Option<UserVcl>,
+}
+
+/// VCL of the user's own. Whoever may write it is trusted with all that VCL can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserVcl {
+    /// The ConfigMap that it stands in.
+    pub config_map: ObjectKey,
+    /// The key under which it stands there.
+    pub key: String,
+    /// The VCL, without `vcl 4.1;`.
+    pub text: Arc<str>,
 }
 
 /// The virtual hosts of a port, the most specific host first.

@@ -36,6 +36,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Tell which listener, route, rule and backends answer a request, and why.
     Explain(ExplainArgs),
+    /// Print the CustomResourceDefinitions of Copal's own resources.
+    Crds(CrdsArgs),
 }
 
 /// Where the manifests are.
@@ -121,6 +123,14 @@ pub struct ExplainArgs {
     pub output: ExplainFormat,
 }
 
+/// `copal crds`.
+#[derive(Clone, Debug, Args)]
+pub struct CrdsArgs {
+    /// Write each to a file NAME.yaml here instead of printing them.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+}
+
 /// How `copal explain` prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ExplainFormat {
@@ -151,7 +161,9 @@ impl Cli {
     pub fn log_format(&self) -> LogFormat {
         match &self.command {
             Command::Run(args) => args.log_format,
-            Command::Render(_) | Command::Status(_) | Command::Explain(_) => LogFormat::Text,
+            Command::Render(_) | Command::Status(_) | Command::Explain(_) | Command::Crds(_) => {
+                LogFormat::Text
+            }
         }
     }
 
@@ -165,6 +177,7 @@ impl Cli {
             Command::Render(args) => Ok(commands::render(&args)?),
             Command::Status(args) => Ok(commands::status(&args)?),
             Command::Explain(args) => Ok(commands::explain(&args)?),
+            Command::Crds(args) => Ok(commands::crds(&args)?),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The commands that look at a folder once: `render`, `status`, `explain`.
 
+use std::fs;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -10,10 +11,11 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::bundle_dir::{BundleDir, BundleDirError};
 use super::chain;
-use super::cli::{ExplainArgs, ExplainFormat, FolderArgs, RenderArgs, StatusArgs};
+use super::cli::{CrdsArgs, ExplainArgs, ExplainFormat, FolderArgs, RenderArgs, StatusArgs};
 use super::folder::{FolderError, Hints};
 use super::output;
 use super::site::Site;
+use crate::api::crds;
 use crate::bundle::Bundle;
 use crate::explain::{self, Request};
 use crate::reloader_client::ReloaderClient;
@@ -28,6 +30,15 @@ pub enum CommandError {
     /// The folder of `--out`.
     #[error(transparent)]
     BundleDir(#[from] BundleDirError),
+    /// A file of `--out`.
+    #[error("cannot write {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// Standard output.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
@@ -82,6 +93,27 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, CommandError> {
     Ok(code)
 }
 
+/// Prints the CustomResourceDefinitions as YAML documents, or writes a file for each.
+///
+/// # Errors
+/// When the result cannot be written.
+pub fn crds(args: &CrdsArgs) -> Result<ExitCode, CommandError> {
+    let mut documents = String::new();
+    for crd in crds::all() {
+        let yaml = serde_saphyr::to_string(&crd.value);
+        let yaml = yaml.map_err(|error| CommandError::Form(error.to_string()))?;
+        match &args.out {
+            Some(out) => {
+                let path = out.join(format!("{}.yaml", crd.name));
+                fs::write(&path, yaml).map_err(|source| CommandError::File { path, source })?;
+            }
+            None => documents += &format!("---\n{yaml}"),
+        }
+    }
+    print(&documents)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// What a running reloader says about a bundle.
 fn programmed(reloader: Option<SocketAddr>, bundle: &Bundle) -> Programmed {
     let Some(address) = reloader else {
@@ -92,7 +124,7 @@ fn programmed(reloader: Option<SocketAddr>, bundle: &Bundle) -> Programmed {
         .build()
         .map(|runtime| runtime.block_on(ReloaderClient::new(address).wait_for(&bundle.manifest.revision)));
     match asked {
-        Ok(Ok(status)) => status.programmed(&bundle.manifest),
+        Ok(Ok(status)) => status.programmed(bundle),
         Ok(Err(error)) => Programmed::Pending(chain(&error)),
         Err(error) => Programmed::Pending(error.to_string()),
     }

@@ -2,7 +2,8 @@
 //!
 //! The pipeline, a module a step: `listeners` finds Gateways, ListenerSets and their listeners; `attachment`
 //! decides which of them a route is attached to; `rules` (with `matches`, `filters`, `backends`) reads the route;
-//! `virtual_hosts` puts routes and listeners together.
+//! `virtual_hosts` puts routes and listeners together. `parameters` (with `merge`) and `logging` find what holds for a
+//! Gateway's data plane, and `data_plane` is what comes of it.
 
 mod attachment;
 mod backends;
@@ -11,8 +12,11 @@ pub mod data_plane;
 mod dirty;
 mod filters;
 mod listeners;
+mod logging;
 mod matches;
+mod merge;
 mod namespaces;
+mod parameters;
 mod reader;
 pub mod report;
 mod rules;
@@ -23,9 +27,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use attachment::{Attachment, attach};
-use data_plane::DataPlane;
+use data_plane::{DataPlane, Planes};
 use filters::RuleProblem;
 use listeners::Parent;
+use logging::Policies;
+use parameters::Parameters;
 use reader::{Known, Reader};
 pub use report::Report;
 use report::{ParentReport, RouteAccepted, RouteReport};
@@ -33,6 +39,7 @@ pub use rules::MAX_RETRIES;
 use rules::Rules;
 use virtual_hosts::{Collectors, collectors};
 
+use crate::bundle::logging::Logging;
 use crate::model::{Model, ObjectKey};
 use crate::snapshot::{HttpRoute, Snapshot};
 
@@ -78,7 +85,8 @@ pub struct Translation {
     /// What each data plane must do, by the Gateway that it serves. A Gateway that is not accepted has none. With
     /// [`Addressing::Shared`] there is one, under the default key.
     pub models: BTreeMap<ObjectKey, Model>,
-    /// What each data plane is, by its Gateway; empty with [`Addressing::Shared`].
+    /// What each data plane is, by its Gateway. With [`Addressing::Shared`] there is one, under the default key; of
+    /// its fields only ports and logging count.
     pub planes: BTreeMap<ObjectKey, DataPlane>,
     /// What is to be said about each object.
     pub report: Report,
@@ -88,8 +96,14 @@ impl Translation {
     /// The model of the one data plane that all Gateways share, with [`Addressing::Shared`].
     #[must_use]
     pub fn shared_model(&self) -> &Model {
-        static NOTHING: Model = Model { ports: BTreeMap::new() };
+        static NOTHING: Model = Model { ports: BTreeMap::new(), user_vcl: None };
         self.models.get(&ObjectKey::default()).unwrap_or(&NOTHING)
+    }
+
+    /// The access log of the one data plane that all Gateways share, with [`Addressing::Shared`].
+    #[must_use]
+    pub fn shared_logging(&self) -> Option<&Logging> {
+        self.planes.get(&ObjectKey::default())?.logging.as_ref()
     }
 }
 
@@ -118,7 +132,10 @@ impl Translator {
 
 fn translate_with(reader: &mut Reader, snapshot: &Snapshot, settings: &Settings) -> Translation {
     let mut report = Report::default();
-    let parents = listeners::parents(snapshot, settings, &mut report);
+    let parameters = Parameters::new(snapshot, settings);
+    let parents = listeners::parents(snapshot, settings, &parameters, &mut report);
+    let policies = Policies::new(snapshot, &mut report);
+    let planes = Planes { snapshot, settings, parents: &parents, parameters: &parameters, policies: &policies };
     let mut collectors = collectors(&parents, settings.addressing);
     let mut counts = Counts::default();
     for (key, route) in snapshot.http_routes.iter() {
@@ -130,9 +147,13 @@ fn translate_with(reader: &mut Reader, snapshot: &Snapshot, settings: &Settings)
         attached.collect(&read, &mut collectors, &mut counts);
         report.routes.insert(key.clone(), attached.report(route, &read));
     }
-    let models = collectors.into_iter().map(|(plane, it)| (plane, Model { ports: it.finish() })).collect();
+    let models = collectors.into_iter().map(|(plane, it)| {
+        let user_vcl = planes.user_vcl(&plane).cloned();
+        (plane, Model { ports: it.finish(), user_vcl })
+    });
+    let (models, planes) = (models.collect(), planes.all());
     report_listeners(&mut report, parents, &counts);
-    Translation { models, planes: BTreeMap::new(), report }
+    Translation { models, planes, report }
 }
 
 /// Numbers of attached routes, by the places of parent and listener.

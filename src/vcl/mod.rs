@@ -3,7 +3,7 @@
 //! The root finds the shard of a request's host and hands over to it (`root`); a shard is the VCL of a few hosts
 //! (`shards` divides them, `writer` goes through them, `shard` puts one together): `hosts`, `paths` and `conditions`
 //! choose the rule, `actions` is what it does then, `programs` what it does on fetch and delivery, `services` are
-//! the backends, `urls` are changed URLs. Text enters VCL through the types of `literal` only. The templates are in
+//! the backends, `urls` are changed URLs, `user` is the user's own VCL. Text enters VCL through the types of `literal` only. The templates are in
 //! `templates/`, one partial a subject.
 
 mod actions;
@@ -17,6 +17,7 @@ mod services;
 mod shard;
 mod shards;
 mod urls;
+pub mod user;
 mod writer;
 
 use std::collections::BTreeMap;

@@ -10,8 +10,9 @@ use super::hosts::HostTable;
 use super::literal::{VclComment, VclIdent, VclString};
 use super::programs::{AllowVcl, ChangeVcl, FetchVcl, ResponseVcl};
 use super::services::ServiceVcl;
+use super::user::{Hooks, UserBlock};
 use super::writer::{HostVcl, RequestVcl, Writer, not_found};
-use crate::model::{HostPattern, Model, Outcome, Service, ServicePort, VirtualHost};
+use crate::model::{HostPattern, Model, Outcome, Service, ServicePort, UserVcl, VirtualHost};
 
 /// The part of a model that a shard is made from: equal contents give equal VCL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,13 +23,18 @@ pub(super) struct Content {
     pub fallbacks: BTreeMap<u16, Vec<(HostPattern, Arc<VirtualHost>)>>,
     /// Whether there are other ports: only then the port of a request needs to be known.
     pub single_port: bool,
+    pub user_vcl: Option<UserVcl>,
 }
 
 impl Content {
     pub(super) fn new(model: &Model, members: &[&HostPattern]) -> Self {
         let members: BTreeSet<&HostPattern> = members.iter().copied().collect();
-        let mut content =
-            Self { hosts: BTreeMap::new(), fallbacks: BTreeMap::new(), single_port: model.ports.len() == 1 };
+        let mut content = Self {
+            hosts: BTreeMap::new(),
+            fallbacks: BTreeMap::new(),
+            single_port: model.ports.len() == 1,
+            user_vcl: model.user_vcl.clone(),
+        };
         for (port, all) in &model.ports {
             let get = |host: &HostPattern| all.get(host).map(|it| (host.clone(), it.clone()));
             let hosts: Vec<_> = members.iter().filter_map(|host| get(host)).collect();
@@ -69,6 +75,9 @@ pub(super) struct ShardVcl {
     label: VclIdent,
     /// The hosts that it serves.
     comments: Vec<VclComment>,
+    user: Option<UserBlock>,
+    /// Which subroutines of the user's are called.
+    hooks: Hooks,
     single_port: bool,
     services: Vec<ServiceVcl>,
     requests: Vec<RequestVcl>,
@@ -129,6 +138,8 @@ impl ShardVcl {
         Self {
             label: VclIdent::new("copal", &[label]),
             comments: writer.comments,
+            hooks: content.user_vcl.as_ref().map(|it| Hooks::of(&it.text)).unwrap_or_default(),
+            user: content.user_vcl.as_ref().map(UserBlock::new),
             single_port: content.single_port,
             services: content.services().into_iter().map(|(port, it)| ServiceVcl::new(port, it)).collect(),
             requests: writer.requests,

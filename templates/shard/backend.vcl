@@ -33,6 +33,9 @@ sub vcl_backend_fetch {
 {%- endif %}
 	}
 {%- endfor %}
+{%- if hooks.backend_fetch %}
+	call copal_backend_fetch;
+{%- endif %}
 }
 
 sub vcl_backend_response {
@@ -43,6 +46,9 @@ sub vcl_backend_response {
 	}
 {%- endif %}
 {%- endfor %}
+{%- if hooks.backend_response %}
+	call copal_backend_response;
+{%- endif %}
 }
 
 sub vcl_backend_error {

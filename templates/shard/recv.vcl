@@ -14,6 +14,9 @@ sub vcl_recv {
 {%- if !fetches.is_empty() %}
 	unset req.http.X-Copal-Fetch;
 {%- endif %}
+{%- if hooks.before_routing %}
+	call copal_before_routing;
+{%- endif %}
 {%- if !requests.is_empty() %}
 	# Host and path in one look-up, as they were sent, which is most often the form to compare.
 	if (requests.hasprefix({{ self.socket_before_host() }}req.http.Host + req.url + "/")) {
@@ -72,6 +75,8 @@ sub choose_backend {
 		set req.backend_hint = requests.backend(select=LONGEST);
 	}
 }
+{%- endif %}
+{%- if self.has_plain_rules() && !hooks.after_routing %}
 
 sub vcl_hit {
 	if (obj.ttl <= 0s) {

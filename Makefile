@@ -6,7 +6,7 @@ PACKAGES := varnish varnish-selector varnish-modules tcc binutils libc6-dev curl
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 
-.PHONY: help deps build run test lint deny bench-reload bench-throughput
+.PHONY: help deps build run test lint deny bench-reload bench-throughput crds
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test: deps ## Check format and lints, then run all tests
 lint: ## Check format and lints
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+
+crds: ## Write the CustomResourceDefinitions into crds/ anew
+	cargo run --quiet --bin copal -- crds --out crds
 
 deny: ## Check dependencies: bans, licences, sources
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

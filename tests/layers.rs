@@ -48,7 +48,12 @@ const LAYERS: &[Layer] = &[
     Layer { module: "explain", may_use: &["model", "snapshot", "translate"], pure: true, kubernetes: false },
     Layer { module: "telemetry", may_use: &[], pure: false, kubernetes: false },
     Layer { module: "reloader", may_use: &["bundle", "telemetry"], pure: false, kubernetes: false },
-    Layer { module: "reloader_client", may_use: &["bundle", "status", "vcl"], pure: false, kubernetes: false },
+    Layer {
+        module: "reloader_client",
+        may_use: &["bundle", "status", "vcl"],
+        pure: false,
+        kubernetes: false,
+    },
     Layer {
         module: "standalone",
         may_use: &[

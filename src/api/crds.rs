@@ -6,6 +6,19 @@ use serde_json::Value;
 use super::logging_policy::VarnishLoggingPolicy;
 use super::parameters::GatewayClassParameters;
 
+/// The schema of `spec` in a CustomResourceDefinition.
+const SPEC: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+
+/// Fields of Kubernetes' own types. Its documentation says what they mean; here it would be nine tenths of the text.
+const KUBERNETES: &[&str] = &[
+    "/properties/extraVolumes",
+    "/properties/extraVolumeMounts",
+    "/properties/resources",
+    "/properties/scheduling/properties/affinity",
+    "/properties/scheduling/properties/tolerations",
+    "/properties/scheduling/properties/topologySpreadConstraints",
+];
+
 /// A CustomResourceDefinition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Crd {
@@ -26,13 +39,36 @@ pub fn all() -> Vec<Crd> {
 impl Crd {
     fn new(mut value: Value) -> Self {
         without_nullable(&mut value);
+        for field in KUBERNETES {
+            if let Some(schema) = value.pointer_mut(&format!("{SPEC}{field}")) {
+                without_descriptions(schema, true);
+            }
+        }
         let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         Self { name: name.to_owned(), value }
     }
 
     /// The schema of `spec`.
     pub(super) fn spec_schema(&self) -> Option<&Value> {
-        self.value.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec")
+        self.value.pointer(SPEC)
+    }
+}
+
+/// Takes the descriptions out of all schemas below one, and keeps its own. What is called `description` in
+/// `properties` is a field.
+fn without_descriptions(schema: &mut Value, keep: bool) {
+    let Some(fields) = schema.as_object_mut() else { return };
+    if !keep {
+        fields.remove("description");
+    }
+    for (name, value) in fields {
+        match (name.as_str(), value) {
+            ("properties", Value::Object(properties)) => {
+                properties.values_mut().for_each(|it| without_descriptions(it, false));
+            }
+            ("items" | "additionalProperties", it) => without_descriptions(it, false),
+            _ => {}
+        }
     }
 }
 

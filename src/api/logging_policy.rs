@@ -33,7 +33,13 @@ pub const FIELDS: [&str; 19] = [
 /// A CEL condition on a list: each of its items is a header's name.
 macro_rules! header_names {
     ($field:literal) => {
-        concat!("!has(self.", $field, ") || self.", $field, ".all(it, it.matches('^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$'))")
+        concat!(
+            "!has(self.",
+            $field,
+            ") || self.",
+            $field,
+            ".all(it, it.matches('^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$'))"
+        )
     };
 }
 
@@ -52,13 +58,9 @@ macro_rules! header_names {
     derive = "PartialEq",
     doc = "The access log of the Gateways that it targets, instead of the defaults of their GatewayClassParameters.",
     label("gateway.networking.k8s.io/policy", "Direct"),
-    printcolumn(name = "Targets", type_ = "string", json_path = ".spec.targetRefs[*].name"),
-    printcolumn(
-        name = "Accepted",
-        type_ = "string",
-        json_path = r#".status.ancestors[*].conditions[?(@.type=="Accepted")].status"#
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "Targets", "type": "string", "jsonPath": ".spec.targetRefs[*].name"}"#,
+    printcolumn = r#"{"name": "Accepted", "type": "string", "jsonPath": ".status.ancestors[*].conditions[?(@.type==\"Accepted\")].status"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules(&[

@@ -43,10 +43,10 @@ pub const OWN_PARAMETERS: [&str; 14] = [
     namespaced,
     derive = "PartialEq",
     doc = "How data planes are run. A GatewayClass names it in spec.parametersRef, a Gateway of the same namespace in spec.infrastructure.parametersRef.",
-    printcolumn(name = "Replicas", type_ = "integer", json_path = ".spec.replicas"),
-    printcolumn(name = "Storage", type_ = "string", json_path = ".spec.storage.size"),
-    printcolumn(name = "VCL", type_ = "string", json_path = ".spec.vcl.configMapRef.name"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "Replicas", "type": "integer", "jsonPath": ".spec.replicas"}"#,
+    printcolumn = r#"{"name": "Storage", "type": "string", "jsonPath": ".spec.storage.size"}"#,
+    printcolumn = r#"{"name": "VCL", "type": "string", "jsonPath": ".spec.vcl.configMapRef.name"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = rules(&[

@@ -71,7 +71,11 @@ mod tests {
 
     fn broken(schema: &CompiledSchema) -> Vec<String> {
         let own = schema.compilation_errors().into_iter().map(|it| format!("{it:?}")).collect::<Vec<_>>();
-        let below = schema.properties.values().chain(schema.items.as_deref()).chain(schema.additional_properties.as_deref());
+        let below = schema
+            .properties
+            .values()
+            .chain(schema.items.as_deref())
+            .chain(schema.additional_properties.as_deref());
         own.into_iter().chain(below.flat_map(broken)).collect()
     }
 
@@ -106,14 +110,26 @@ mod tests {
     fn parameters_that_are_not() {
         for (yaml, message) in [
             ("{replicas: -1}", "spec: replicas: expected 0 or more"),
-            ("{replicas: 1, autoscaling: {maxReplicas: 2}}", "spec: replicas and autoscaling exclude each other"),
+            (
+                "{replicas: 1, autoscaling: {maxReplicas: 2}}",
+                "spec: replicas and autoscaling exclude each other",
+            ),
             ("{image: ''}", "spec: image: "),
             ("{image: 'a b'}", "spec: image: "),
             ("{autoscaling: {maxReplicas: 0}}", "spec.autoscaling: maxReplicas: "),
             ("{autoscaling: {minReplicas: 0, maxReplicas: 1}}", "spec.autoscaling: minReplicas: "),
-            ("{autoscaling: {minReplicas: 3, maxReplicas: 2}}", "spec.autoscaling: minReplicas is more than maxReplicas"),
-            ("{autoscaling: {maxReplicas: 2, targetCpuUtilizationPercentage: 0}}", "spec.autoscaling: target"),
-            ("{service: {type: ClusterIP, externalTrafficPolicy: Local}}", "spec.service: externalTrafficPolicy"),
+            (
+                "{autoscaling: {minReplicas: 3, maxReplicas: 2}}",
+                "spec.autoscaling: minReplicas is more than maxReplicas",
+            ),
+            (
+                "{autoscaling: {maxReplicas: 2, targetCpuUtilizationPercentage: 0}}",
+                "spec.autoscaling: target",
+            ),
+            (
+                "{service: {type: ClusterIP, externalTrafficPolicy: Local}}",
+                "spec.service: externalTrafficPolicy",
+            ),
             ("{service: {type: NodePort, loadBalancerClass: a}}", "spec.service: loadBalancerClass"),
             ("{storage: {size: lots}}", "spec.storage: size: "),
             ("{storage: {size: '100'}}", "spec.storage: size: "),
@@ -132,8 +148,14 @@ mod tests {
             ("{logging: {format: {json: {}, ncsa: '%h'}}}", "spec.logging.format: "),
             ("{logging: {format: {ncsa: ''}}}", "spec.logging.format: "),
             ("{logging: {format: {json: {fields: [when]}}}}", "spec.logging.format.json: fields: "),
-            ("{logging: {format: {json: {requestHeaders: ['a b']}}}}", "spec.logging.format.json: requestHeaders: "),
-            ("{logging: {format: {json: {responseHeaders: ['']}}}}", "spec.logging.format.json: responseHeaders: "),
+            (
+                "{logging: {format: {json: {requestHeaders: ['a b']}}}}",
+                "spec.logging.format.json: requestHeaders: ",
+            ),
+            (
+                "{logging: {format: {json: {responseHeaders: ['']}}}}",
+                "spec.logging.format.json: responseHeaders: ",
+            ),
             ("{logging: {query: ''}}", "spec.logging: query: "),
             ("{logging: {redactHeaders: ['a:']}}", "spec.logging: redactHeaders: "),
         ] {
@@ -144,7 +166,8 @@ mod tests {
 
     #[test]
     fn policies() {
-        let gateway = |name: &str| format!("{{group: gateway.networking.k8s.io, kind: Gateway, name: {name}}}");
+        let gateway =
+            |name: &str| format!("{{group: gateway.networking.k8s.io, kind: Gateway, name: {name}}}");
         let policy = |targets: &[String], rest: &str| {
             let yaml = format!("{{targetRefs: [{}]{rest}}}", targets.join(", "));
             spec::<VarnishLoggingPolicySpec>(&yaml).validate()

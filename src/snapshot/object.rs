@@ -14,9 +14,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::api;
 use crate::api::logging_policy::VarnishLoggingPolicy;
 use crate::api::parameters::GatewayClassParameters;
-use crate::api;
 
 use super::{HttpRoute, Kind, ObjectId, ObjectKey, Secret};
 

@@ -98,7 +98,6 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, CommandError> {
 /// # Errors
 /// When the result cannot be written.
 pub fn crds(args: &CrdsArgs) -> Result<ExitCode, CommandError> {
-    let mut documents = String::new();
     for crd in crds::all() {
         let yaml = serde_saphyr::to_string(&crd.value);
         let yaml = yaml.map_err(|error| CommandError::Form(error.to_string()))?;
@@ -107,10 +106,9 @@ pub fn crds(args: &CrdsArgs) -> Result<ExitCode, CommandError> {
                 let path = out.join(format!("{}.yaml", crd.name));
                 fs::write(&path, yaml).map_err(|source| CommandError::File { path, source })?;
             }
-            None => documents += &format!("---\n{yaml}"),
+            None => print(&["---\n", &yaml].concat())?,
         }
     }
-    print(&documents)?;
     Ok(ExitCode::SUCCESS)
 }
 

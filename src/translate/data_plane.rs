@@ -118,3 +118,106 @@ fn addresses(gateway: &Gateway) -> Vec<IpAddr> {
     let values = gateway.spec.addresses.iter().flatten().filter_map(|it| it.value.as_deref());
     values.filter_map(|it| it.parse().ok()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::logging::Format;
+    use crate::snapshot::Object;
+    use crate::translate::translate;
+    use serde_json::{Value, json};
+
+    fn object(kind: &str, name: &str, spec: &Value) -> Object {
+        let version = match kind {
+            "GatewayClassParameters" | "VarnishLoggingPolicy" => "copal.dev/v1alpha1",
+            "ConfigMap" => "v1",
+            _ => "gateway.networking.k8s.io/v1",
+        };
+        let metadata = json!({"name": name, "namespace": "n", "uid": format!("uid-{name}")});
+        let value = json!({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec, "data": spec["data"]});
+        Object::parse(value).unwrap().unwrap()
+    }
+
+    fn gateway(name: &str, ports: &[u16], spec: &Value) -> Object {
+        let listeners: Vec<_> = ports
+            .iter()
+            .map(|it| json!({"name": format!("p{it}"), "port": it, "protocol": "HTTP"}))
+            .collect();
+        let mut all = json!({"gatewayClassName": "copal", "listeners": listeners});
+        all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        object("Gateway", name, &all)
+    }
+
+    /// A class with parameters, a Gateway with some of its own and a policy, and Gateways without a data plane.
+    fn snapshot() -> Snapshot {
+        let class = json!({"controllerName": crate::translate::CONTROLLER_NAME, "parametersRef":
+            {"group": "copal.dev", "kind": "GatewayClassParameters", "name": "all", "namespace": "n"}});
+        let all = json!({"replicas": 2, "image": "x:1", "vcl": {"configMapRef": {"name": "vcl"}}});
+        let own = json!({"image": "x:2", "logging": {"enabled": true}});
+        let reference = json!({"group": "copal.dev", "kind": "GatewayClassParameters", "name": "own"});
+        let infrastructure =
+            json!({"labels": {"l": "1"}, "annotations": {"a": "1"}, "parametersRef": reference});
+        let addresses =
+            json!([{"value": "10.0.0.1"}, {"type": "Hostname"}, {"type": "IPAddress", "value": "fd00::1"}]);
+        let nothing = json!({"infrastructure": {"parametersRef": {"group": "copal.dev", "kind": "GatewayClassParameters", "name": "nothing"}}});
+        let targets = json!([{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "b"}]);
+        let set = json!({"parentRef": {"name": "b"}, "listeners": [{"name": "more", "port": 8080, "protocol": "HTTP"}]});
+        let objects = [
+            object("GatewayClass", "copal", &class),
+            object("GatewayClassParameters", "all", &all),
+            object("GatewayClassParameters", "own", &own),
+            object("ConfigMap", "vcl", &json!({"data": {"main.vcl": "# all"}})),
+            gateway("a", &[80], &json!({})),
+            gateway(
+                "b",
+                &[80, 81],
+                &json!({"infrastructure": infrastructure, "addresses": addresses, "allowedListeners": {"namespaces": {"from": "Same"}}}),
+            ),
+            gateway("invalid", &[80], &nothing),
+            gateway("empty", &[], &json!({})),
+            object("ListenerSet", "set", &set),
+            object("VarnishLoggingPolicy", "log", &json!({"targetRefs": targets, "format": {"ncsa": "%h"}})),
+        ];
+        objects.into_iter().collect()
+    }
+
+    #[test]
+    fn each_gateway_that_is_accepted_has_a_data_plane_of_its_own() {
+        let settings = Settings { addressing: Addressing::PerGateway, ..Settings::default() };
+        let translation = translate(&snapshot(), &settings);
+        let (a, b) = (ObjectKey::new("n", "a"), ObjectKey::new("n", "b"));
+        assert_eq!(translation.planes.keys().collect::<Vec<_>>(), [&a, &b]);
+        let expected = DataPlane {
+            uid: "uid-b".into(),
+            class: "copal".into(),
+            labels: [("l".to_owned(), "1".to_owned())].into(),
+            annotations: [("a".to_owned(), "1".to_owned())].into(),
+            addresses: ["10.0.0.1", "fd00::1"].map(|it| it.parse().unwrap()).into(),
+            http_ports: [80, 81, 8080].into(),
+            tls_ports: BTreeSet::new(),
+            parameters: serde_json::from_value(json!({
+                "replicas": 2, "image": "x:2", "logging": {"enabled": true}, "vcl": {"configMapRef": {"name": "vcl"}},
+            }))
+            .unwrap(),
+            logging: Some(Logging { format: Format::Ncsa("%h".into()), ..Logging::default() }),
+        };
+        assert_eq!(translation.planes[&b], expected);
+        assert_eq!(
+            (translation.planes[&a].parameters.image.as_deref(), &translation.planes[&a].logging),
+            (Some("x:1"), &None)
+        );
+        for plane in [&a, &b] {
+            let user_vcl = translation.models[plane].user_vcl.as_ref().unwrap();
+            assert_eq!((user_vcl.config_map.to_string(), &*user_vcl.text), ("n/vcl".to_owned(), "# all"));
+        }
+    }
+
+    #[test]
+    fn a_shared_data_plane_has_all_ports_and_the_words_of_the_first_that_says_something() {
+        let translation = translate(&snapshot(), &Settings::default());
+        let plane = &translation.planes[&ObjectKey::default()];
+        assert_eq!(plane.http_ports, [80, 81, 8080].into());
+        assert_eq!(translation.shared_logging().map(|it| &it.format), Some(&Format::Ncsa("%h".into())));
+        assert!(translation.shared_model().user_vcl.is_some());
+    }
+}

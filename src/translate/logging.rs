@@ -72,7 +72,8 @@ impl<'a> Policies<'a> {
         if *owner == key {
             return PolicyAccepted::Yes;
         }
-        PolicyAccepted::Conflicted(format!("VarnishLoggingPolicy {owner} is older and has this Gateway"))
+        let message = format!("VarnishLoggingPolicy {owner} has this Gateway: it is older, or first by name");
+        PolicyAccepted::Conflicted(message)
     }
 }
 
@@ -82,8 +83,7 @@ pub(super) fn logging(defaults: Option<&LoggingSpec>, policy: Option<&LoggingSpe
         Some(policy) => policy.enabled.unwrap_or(true),
         None => defaults.and_then(|it| it.enabled).unwrap_or(false),
     };
-    let merged =
-        merge::logging(defaults.cloned().unwrap_or_default(), policy.cloned().unwrap_or_default());
+    let merged = merge::logging(defaults.cloned().unwrap_or_default(), policy.cloned().unwrap_or_default());
     enabled.then(|| Logging {
         format: merged.format.map(format).unwrap_or_default(),
         query: merged.query,

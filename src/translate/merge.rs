@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Volume, VolumeMount};
 
 use crate::api::logging_policy::LoggingSpec;
-use crate::api::parameters::{
-    GatewayClassParametersSpec, Scheduling, ServiceParameters, Storage, Varnishd,
-};
+use crate::api::parameters::{GatewayClassParametersSpec, Scheduling, ServiceParameters, Storage, Varnishd};
 
 /// A Gateway's own parameters over those of its class. A field that the Gateway's set wins; `service`, `varnishd`,
 /// `storage`, `scheduling` and `logging` are merged field by field, and volumes and their mounts one by one. The number
@@ -131,7 +129,11 @@ mod tests {
                 "{logging: {format: {ncsa: '%h'}, query: b, redactHeaders: [authorization]}}",
                 "{logging: {enabled: true, format: {ncsa: '%h'}, query: b, redactHeaders: [authorization, cookie]}}",
             ),
-            ("{storage: {size: 1Gi}, vcl: {configMapRef: {name: a}}}", "{}", "{storage: {size: 1Gi}, vcl: {configMapRef: {name: a}}}"),
+            (
+                "{storage: {size: 1Gi}, vcl: {configMapRef: {name: a}}}",
+                "{}",
+                "{storage: {size: 1Gi}, vcl: {configMapRef: {name: a}}}",
+            ),
         ] {
             assert_eq!(parameters(spec(class), spec(own)), spec(expected), "{class} and {own}");
         }

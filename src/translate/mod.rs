@@ -135,7 +135,8 @@ fn translate_with(reader: &mut Reader, snapshot: &Snapshot, settings: &Settings)
     let parameters = Parameters::new(snapshot, settings);
     let parents = listeners::parents(snapshot, settings, &parameters, &mut report);
     let policies = Policies::new(snapshot, &mut report);
-    let planes = Planes { snapshot, settings, parents: &parents, parameters: &parameters, policies: &policies };
+    let planes =
+        Planes { snapshot, settings, parents: &parents, parameters: &parameters, policies: &policies };
     let mut collectors = collectors(&parents, settings.addressing);
     let mut counts = Counts::default();
     for (key, route) in snapshot.http_routes.iter() {

@@ -168,6 +168,11 @@ impl ShardVcl {
         !self.requests.is_empty() || self.ports.iter().any(|port| !port.table.wild.is_empty())
     }
 
+    /// What comes before asking for the look-up's result: the user's own VCL may end `vcl_recv` before it.
+    fn where_routed(&self) -> &'static str {
+        if self.user.is_some() { r#"var.get("routed") && "# } else { "" }
+    }
+
     /// Whether a host has paths without a rule.
     fn has_gaps(&self) -> bool {
         self.requests.iter().any(|request| request.sub == not_found())

@@ -86,11 +86,14 @@ pub fn locate(shard: &str, line: usize) -> Option<UserLine> {
 #[must_use]
 pub fn complaint(shard: &str, line: usize, message: &str) -> Option<String> {
     let UserLine { config_map, key, line } = locate(shard, line)?;
-    let is_place = |text: &str| text.contains("Line ") && text.contains(" Pos ") || text.starts_with("(program line");
+    let is_place =
+        |text: &str| text.contains("Line ") && text.contains(" Pos ") || text.starts_with("(program line");
     let words: Vec<_> = message.lines().map(str::trim).take_while(|text| !is_place(text)).collect();
     let words = words.join(" ");
     let words = words.trim().trim_end_matches(['.', ':']);
-    Some(format!("ConfigMap {config_map}, key {key}, line {line}: {words}; the last good configuration serves on"))
+    Some(format!(
+        "ConfigMap {config_map}, key {key}, line {line}: {words}; the last good configuration serves on"
+    ))
 }
 
 /// The names of all subroutines that a text defines.
@@ -160,12 +163,14 @@ mod tests {
 
     #[test]
     fn only_hooks_that_are_defined_are_called() {
-        let hooks = Hooks::of("sub copal_deliver { call copal_after_routing; } # sub copal_before_routing {}");
+        let hooks =
+            Hooks::of("sub copal_deliver { call copal_after_routing; } # sub copal_before_routing {}");
         assert_eq!(hooks, Hooks { deliver: true, ..Hooks::default() });
     }
 
     fn shard(text: &str) -> String {
-        let user = UserVcl { config_map: ObjectKey::new("a", "b"), key: "main.vcl".into(), text: text.into() };
+        let user =
+            UserVcl { config_map: ObjectKey::new("a", "b"), key: "main.vcl".into(), text: text.into() };
         let block = UserBlock::new(&user);
         format!("# Copal\nvcl 4.1;\n\n# {}\n{}\n# End of it.\nsub vcl_recv {{ }}\n", block.head, block.text)
     }
@@ -184,9 +189,9 @@ mod tests {
 
     #[test]
     fn a_complaint_names_the_users_line() {
-        let message = "Symbol not found: 'nosuch'\nAt: ('copal_s_1.vcl' Line 5 Pos 9) -- (Pos 12)\nsub a {\n---###";
-        let expected =
-            "ConfigMap a/b, key main.vcl, line 1: Symbol not found: 'nosuch'; the last good configuration serves on";
+        let message =
+            "Symbol not found: 'nosuch'\nAt: ('copal_s_1.vcl' Line 5 Pos 9) -- (Pos 12)\nsub a {\n---###";
+        let expected = "ConfigMap a/b, key main.vcl, line 1: Symbol not found: 'nosuch'; the last good configuration serves on";
         assert_eq!(complaint(&shard("sub a {\n"), 5, message).as_deref(), Some(expected));
         assert_eq!(complaint(&shard("sub a {\n"), 1, message), None);
     }

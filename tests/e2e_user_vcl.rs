@@ -75,8 +75,8 @@ fn status(gateway: &Gateway) -> String {
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let lines = text.lines().filter(|line| line.starts_with("Gateway ") && line.contains("default/gw "));
-    let programmed = lines.filter(|line| line.contains("  Programmed  "));
-    programmed.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    let mut lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    lines.find(|line| line.starts_with("Gateway default/gw Programmed ")).unwrap_or_default()
 }
 
 fn version(response: &Response) -> Option<&str> {

@@ -77,6 +77,8 @@ sub port_80 {
 
 sub vcl_recv {
 	call copal_before_routing;
+	# From here on there is a look-up to be asked for its result.
+	var.set("routed", "yes");
 	# Host and path in one look-up, as they were sent, which is most often the form to compare.
 	if (requests.hasprefix(req.http.Host + req.url + "/")) {
 		call requests.subroutine(select=LONGEST);
@@ -101,7 +103,7 @@ sub vcl_recv {
 
 sub vcl_hash {
 	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
-	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+	if (var.get("routed") && requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
 		hash_data(requests.string(select=LONGEST) + req.url + " " + req.http.Host);
 	} else {
 		hash_data(var.get("key") + req.url + " " + req.http.Host);
@@ -111,7 +113,7 @@ sub vcl_hash {
 
 # A rule that only forwards needs a backend only for what is not in the cache, or to be refreshed.
 sub choose_backend {
-	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+	if (var.get("routed") && requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
 		set req.backend_hint = requests.backend(select=LONGEST);
 	}
 }

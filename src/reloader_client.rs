@@ -10,8 +10,9 @@ use hyper_util::client::legacy::{self, Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 
-use crate::bundle::{Manifest, VclName};
+use crate::bundle::{Bundle, Manifest, VclName};
 use crate::status::Programmed;
+use crate::vcl::user;
 
 /// The reloader holds an answer back this long at most.
 const HOLD: Duration = Duration::from_secs(30);
@@ -94,6 +95,21 @@ pub struct VclError {
     pub message: String,
 }
 
+impl VclError {
+    /// The compiler's words; for a line of the user's own VCL, where that stands.
+    #[must_use]
+    pub fn for_people(&self, bundle: &Bundle) -> String {
+        self.in_user_vcl(bundle).unwrap_or_else(|| self.message.clone())
+    }
+
+    /// What is wrong with the user's own VCL, if this is about a line of it.
+    #[must_use]
+    pub fn in_user_vcl(&self, bundle: &Bundle) -> Option<String> {
+        let text = bundle.files.get(self.file.as_ref()?.strip_suffix(".vcl")?)?;
+        user::complaint(text, usize::try_from(self.line?).ok()?, &self.message)
+    }
+}
+
 /// How far Varnish is with a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -123,13 +139,14 @@ impl ReloaderStatus {
 impl ReloaderStatus {
     /// The same as a condition has it.
     #[must_use]
-    pub fn programmed(&self, bundle: &Manifest) -> Programmed {
-        match self.progress(bundle) {
+    pub fn programmed(&self, bundle: &Bundle) -> Programmed {
+        match self.progress(&bundle.manifest) {
             Progress::Served => Programmed::Yes,
             Progress::Pending => Programmed::Pending("Varnish does not serve this revision yet".into()),
             Progress::Refused(errors) => {
-                let errors = errors.into_iter().map(|it| it.message);
-                Programmed::Failed(errors.collect::<Vec<_>>().join("; "))
+                // Shards have the user's VCL in common, and its faults.
+                let errors: BTreeSet<_> = errors.iter().map(|it| it.for_people(bundle)).collect();
+                Programmed::Failed(errors.into_iter().collect::<Vec<_>>().join("; "))
             }
         }
     }

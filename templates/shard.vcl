@@ -14,6 +14,12 @@ import std;
 import var;
 
 backend default none;
+{%- if let Some(user) = user %}
+
+# {{ user.head }}
+{{ user.text }}
+# End of the user's VCL.
+{%- endif %}
 {%- include "shard/backends.vcl" %}
 {%- include "shard/rules.vcl" %}
 {%- include "shard/match.vcl" %}

@@ -51,7 +51,7 @@ const LAYERS: &[Layer] = &[
         pure: true,
         sees: All,
     },
-    Layer { module: "status", may_use: &["model", "snapshot", "translate"], pure: true, sees: All },
+    Layer { module: "status", may_use: &["api", "model", "snapshot", "translate"], pure: true, sees: All },
     Layer { module: "explain", may_use: &["model", "snapshot", "translate"], pure: true, sees: Nothing },
     Layer { module: "telemetry", may_use: &[], pure: false, sees: Nothing },
     Layer { module: "bundle_folder", may_use: &["bundle"], pure: false, sees: Nothing },
@@ -62,10 +62,11 @@ const LAYERS: &[Layer] = &[
         pure: false,
         sees: Kubernetes,
     },
-    Layer { module: "reloader_client", may_use: &["bundle", "status"], pure: false, sees: Nothing },
+    Layer { module: "reloader_client", may_use: &["bundle", "status", "vcl"], pure: false, sees: Nothing },
     Layer {
         module: "standalone",
         may_use: &[
+            "api",
             "bundle",
             "bundle_folder",
             "explain",

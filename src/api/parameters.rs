@@ -10,6 +10,25 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::logging_policy::LoggingSpec;
+use super::validation::rules;
+
+/// Parameters of varnishd that Copal itself sets, and that what it generates relies on.
+pub const OWN_PARAMETERS: [&str; 14] = [
+    "cc_command",
+    "cli_limit",
+    "default_ttl",
+    "feature",
+    "max_retries",
+    "max_vcl",
+    "max_vcl_handling",
+    "vcc_allow_inline_c",
+    "vcc_err_unref",
+    "vcc_feature",
+    "vcc_unsafe_path",
+    "vcl_path",
+    "vmod_path",
+    "vsl_mask",
+];
 
 /// How data planes are run. A GatewayClass names it in `spec.parametersRef`, a Gateway of the same namespace in
 /// `spec.infrastructure.parametersRef`; a field that the Gateway's parameters set wins over the class's.
@@ -19,14 +38,29 @@ use super::logging_policy::LoggingSpec;
     version = "v1alpha1",
     kind = "GatewayClassParameters",
     plural = "gatewayclassparameters",
+    shortname = "gcparams",
     category = "copal",
     namespaced,
-    derive = "PartialEq"
+    derive = "PartialEq",
+    doc = "How data planes are run. A GatewayClass names it in spec.parametersRef, a Gateway of the same namespace in spec.infrastructure.parametersRef.",
+    printcolumn = r#"{"name": "Replicas", "type": "integer", "jsonPath": ".spec.replicas"}"#,
+    printcolumn = r#"{"name": "Storage", "type": "string", "jsonPath": ".spec.storage.size"}"#,
+    printcolumn = r#"{"name": "VCL", "type": "string", "jsonPath": ".spec.vcl.configMapRef.name"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    ("!has(self.replicas) || self.replicas >= 0", "replicas: expected 0 or more"),
+    ("!(has(self.replicas) && has(self.autoscaling))", "replicas and autoscaling exclude each other"),
+    (
+        "!has(self.image) || self.image.matches('^[^ \\\\t\\\\r\\\\n]+$')",
+        "image: expected the name of an image, without spaces",
+    ),
+])))]
 pub struct GatewayClassParametersSpec {
     /// The image of the data plane's container; the operator's default if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
     pub image: Option<String>,
     /// Pods of a data plane; 1 if absent. Not used where `autoscaling` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,9 +88,11 @@ pub struct GatewayClassParametersSpec {
     pub scheduling: Option<Scheduling>,
     /// Volumes added to the pods.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub extra_volumes: Option<Vec<Volume>>,
     /// Where those volumes are mounted in the data plane's container.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub extra_volume_mounts: Option<Vec<VolumeMount>>,
     /// VCL of the user's own, called at named places of the generated VCL.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,6 +102,15 @@ pub struct GatewayClassParametersSpec {
 /// Bounds and goal of a HorizontalPodAutoscaler.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    ("self.maxReplicas >= 1", "maxReplicas: expected 1 or more"),
+    ("!has(self.minReplicas) || self.minReplicas >= 1", "minReplicas: expected 1 or more"),
+    ("!has(self.minReplicas) || self.minReplicas <= self.maxReplicas || self.maxReplicas < 1", "minReplicas is more than maxReplicas"),
+    (
+        "!has(self.targetCpuUtilizationPercentage) || self.targetCpuUtilizationPercentage >= 1",
+        "targetCpuUtilizationPercentage: expected 1 or more",
+    ),
+])))]
 pub struct Autoscaling {
     /// Pods at least; 1 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,15 +125,27 @@ pub struct Autoscaling {
 /// The Service in front of the pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "!(has(self.externalTrafficPolicy) && has(self.type) && self.type == 'ClusterIP')",
+        "externalTrafficPolicy is for the types LoadBalancer and NodePort",
+    ),
+    (
+        "!(has(self.loadBalancerClass) && has(self.type) && self.type != 'LoadBalancer')",
+        "loadBalancerClass is for the type LoadBalancer",
+    ),
+])))]
 pub struct ServiceParameters {
     /// `LoadBalancer` if absent.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub type_: Option<ServiceType>,
     /// Annotations, after those of the Gateway's `spec.infrastructure`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
     pub annotations: BTreeMap<String, String>,
     /// `spec.loadBalancerClass`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
     pub load_balancer_class: Option<String>,
     /// `spec.externalTrafficPolicy`: `Cluster` or `Local`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,22 +174,54 @@ pub enum TrafficPolicy {
 /// The cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = rules(&[(
+    "!has(self.size) || self.size.matches('^[1-9][0-9]{0,5}(Mi|Gi|Ti|M|G|T)$')",
+    "size: expected a whole number of Mi, Gi, Ti, M, G or T, such as 256Mi",
+)])))]
 pub struct Storage {
-    /// Memory for cached objects, as a Kubernetes quantity such as `256Mi`, which is also what it is if absent.
+    /// Memory for cached objects, as a whole number of Mi, Gi, Ti, M, G or T; `256Mi` if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
     pub size: Option<String>,
 }
 
 /// varnishd itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = varnishd_rules()))]
 pub struct Varnishd {
-    /// Parameters by name, as in `varnishd -p NAME=VALUE`.
+    /// Parameters by name, as in `varnishd -p NAME=VALUE`. Those that Copal itself sets are refused, and so is a
+    /// `timeout_idle` below 2 seconds, which is how generated VCL knows that it drains.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64), extend("additionalProperties" = {"type": "string", "maxLength": 1024}))]
     pub parameters: BTreeMap<String, String>,
-    /// Further arguments for varnishd.
+    /// Further arguments for varnishd, one an item. Options that Copal itself gives are refused, and so are `-p` and
+    /// `-r`, which are what `parameters` is for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 1024)))]
     pub extra_arguments: Vec<String>,
+}
+
+fn varnishd_rules() -> serde_json::Value {
+    let own = OWN_PARAMETERS.map(|name| format!("'{name}'")).join(", ");
+    let known = format!("!has(self.parameters) || self.parameters.all(name, !(name in [{own}]))");
+    rules(&[
+        (
+            "!has(self.parameters) || self.parameters.all(name, name.matches('^[a-z][a-z0-9_]{0,63}$') && \
+             self.parameters[name].matches('^[ -~]+$'))",
+            "parameters: expected names of small letters, digits and _, and values that are not empty, in one line of ASCII",
+        ),
+        (&known, &format!("parameters: set by Copal itself are {}", OWN_PARAMETERS.join(", "))),
+        (
+            "!has(self.parameters) || !('timeout_idle' in self.parameters) || \
+             self.parameters['timeout_idle'].matches('^([2-9]|[1-9][0-9]{1,8})([.][0-9]{1,3})?s?$')",
+            "parameters: timeout_idle: expected 2 seconds or more, as a number of seconds",
+        ),
+        (
+            "!has(self.extraArguments) || self.extraArguments.all(it, !it.matches('^-[CFMSVbdfnxpr]'))",
+            "extraArguments: set by Copal itself are -C -F -M -S -V -b -d -f -n -x, and -p and -r are said by parameters",
+        ),
+    ])
 }
 
 /// Where pods run; each field is the pod's field of its name.
@@ -163,10 +252,30 @@ pub struct UserVcl {
 /// Names a key of a ConfigMap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "self.name.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')",
+        "name: expected the name of a ConfigMap",
+    ),
+    (
+        "!has(self.key) || self.key.matches('^[a-zA-Z0-9._-]+$')",
+        "key: expected letters, digits, dots, dashes and underscores",
+    ),
+])))]
 pub struct ConfigMapRef {
     /// Its name.
+    #[schemars(length(max = 253))]
     pub name: String,
     /// The key; `main.vcl` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
     pub key: Option<String>,
+}
+
+impl ConfigMapRef {
+    /// The key that has the text.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.key.as_deref().unwrap_or("main.vcl")
+    }
 }

@@ -117,4 +117,39 @@ impl Field {
         Self::UserAgent,
         Self::Vxid,
     ];
+
+    /// All fields that a name by itself stands for.
+    const NAMED: &[(&str, Self)] = &[
+        ("time", Self::Time),
+        ("clientAddress", Self::ClientAddress),
+        ("method", Self::Method),
+        ("host", Self::Host),
+        ("url", Self::Url),
+        ("protocol", Self::Protocol),
+        ("status", Self::Status),
+        ("bytesSent", Self::BytesSent),
+        ("bytesReceived", Self::BytesReceived),
+        ("duration", Self::Duration),
+        ("timeToFirstByte", Self::TimeToFirstByte),
+        ("cache", Self::Cache),
+        ("route", Self::Route),
+        ("rule", Self::Rule),
+        ("backend", Self::Backend),
+        ("endpoint", Self::Endpoint),
+        ("userAgent", Self::UserAgent),
+        ("referer", Self::Referer),
+        ("vxid", Self::Vxid),
+    ];
+
+    /// The field of that name; headers have none.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMED.iter().find(|(known, _)| *known == name).map(|(_, field)| field.clone())
+    }
+
+    /// The field's name; headers have none.
+    #[must_use]
+    pub fn name(&self) -> Option<&'static str> {
+        Self::NAMED.iter().find(|(_, field)| field == self).map(|(name, _)| *name)
+    }
 }

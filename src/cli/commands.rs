@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::{CrdsArgs, ExplainArgs, ExplainFormat, RenderArgs, StatusArgs};
+use crate::api::crds;
 use crate::bundle::Bundle;
 use crate::bundle_folder::{BundleFolder, BundleFolderError};
 use crate::controllers::cluster::{self, ReadError};
@@ -169,18 +170,20 @@ fn read_cluster() -> Result<(World, ExitCode), CommandError> {
     Ok((world, code))
 }
 
-/// Prints the CRDs, or writes them to a folder.
+/// Prints the CustomResourceDefinitions as YAML documents, or writes a file for each.
 ///
 /// # Errors
-/// When they cannot be written.
+/// When the result cannot be written.
 pub fn crds(args: &CrdsArgs) -> Result<ExitCode, CommandError> {
-    for (file, yaml) in super::crds::crds().map_err(CommandError::Form)? {
+    for crd in crds::all() {
+        let yaml = serde_saphyr::to_string(&crd.value);
+        let yaml = yaml.map_err(|error| CommandError::Form(error.to_string()))?;
         match &args.out {
             Some(out) => {
-                let path = out.join(file);
+                let path = out.join(format!("{}.yaml", crd.name));
                 std::fs::write(&path, yaml).map_err(|source| CommandError::Write { path, source })?;
             }
-            None => print(&format!("---\n{yaml}"))?,
+            None => print(&["---\n", &yaml].concat())?,
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -196,7 +199,7 @@ fn programmed(reloader: Option<SocketAddr>, bundle: &Bundle) -> Programmed {
         .build()
         .map(|runtime| runtime.block_on(ReloaderClient::new(address).wait_for(&bundle.manifest.revision)));
     match asked {
-        Ok(Ok(status)) => status.programmed(&bundle.manifest),
+        Ok(Ok(status)) => status.programmed(bundle),
         Ok(Err(error)) => Programmed::Pending(chain(&error)),
         Err(error) => Programmed::Pending(error.to_string()),
     }

@@ -1,7 +1,6 @@
 //! The command line of `copal`.
 
 mod commands;
-mod crds;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -45,14 +44,6 @@ pub enum Command {
     Operator(operator::Options),
     /// Print the CustomResourceDefinitions of Copal's own resources.
     Crds(CrdsArgs),
-}
-
-/// `copal crds`.
-#[derive(Clone, Debug, Args)]
-pub struct CrdsArgs {
-    /// Write one file each here instead of printing them.
-    #[arg(long, value_name = "DIR")]
-    pub(super) out: Option<PathBuf>,
 }
 
 /// Where the manifests are.
@@ -156,6 +147,14 @@ pub struct ExplainArgs {
     /// How to print the decision.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: ExplainFormat,
+}
+
+/// `copal crds`.
+#[derive(Clone, Debug, Args)]
+pub struct CrdsArgs {
+    /// Write each to a file NAME.yaml here instead of printing them.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
 }
 
 /// How `copal explain` prints.

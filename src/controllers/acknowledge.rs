@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::world::Pod;
-use crate::bundle::Manifest;
+use crate::bundle::Bundle;
 use crate::infra;
 use crate::reloader_client::{Progress, ReloaderClient, VclError};
 use crate::status::Programmed;
@@ -34,14 +34,14 @@ pub struct Acknowledged {
     /// How many there are.
     pub pods: usize,
     /// What the first of them that refused a part of it says.
-    pub refused: Option<VclError>,
+    pub refused: Option<String>,
 }
 
 /// What pods are asked about, and which there are.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// What was published last; none before the first time.
-    pub published: watch::Receiver<Option<Arc<Manifest>>>,
+    pub published: watch::Receiver<Option<Arc<Bundle>>>,
     /// The pods.
     pub pods: watch::Receiver<Vec<Pod>>,
     /// Where reloaders answer.
@@ -54,15 +54,7 @@ impl Acknowledged {
     pub fn programmed(&self) -> Programmed {
         let Self { serving, ready, pods, .. } = self;
         match &self.refused {
-            Some(error) => {
-                let line = error.line.map(|line| format!(" line {line}")).unwrap_or_default();
-                let file = error.file.as_deref().unwrap_or("a VCL");
-                let message = format!(
-                    "Varnish refuses {file}{line}: {}; the last good configuration of that part serves on",
-                    error.message
-                );
-                Programmed::Failed(message)
-            }
+            Some(message) => Programmed::Failed(message.clone()),
             None if *pods == 0 => Programmed::Pending("no pod of the data plane runs yet".into()),
             None if *serving == 0 || serving < ready => {
                 Programmed::Pending(format!("{serving} of {pods} pods serve this configuration"))
@@ -77,16 +69,16 @@ pub async fn acknowledge(mut question: Question, told: impl Fn(Acknowledged)) {
     let mut clients = BTreeMap::new();
     let mut last = None;
     loop {
-        let manifest = question.published.borrow_and_update().clone();
+        let bundle = question.published.borrow_and_update().clone();
         let pods = question.pods.borrow_and_update().clone();
         let mut pause = CHECK;
-        if let Some(manifest) = manifest {
+        if let Some(bundle) = bundle {
             clients.retain(|address, _| pods.iter().any(|pod| pod.address == *address));
             for pod in &pods {
                 let address = SocketAddr::new(pod.address, question.port);
                 clients.entry(pod.address).or_insert_with(|| ReloaderClient::new(address));
             }
-            let asked = ask(&manifest, &pods, &clients);
+            let asked = ask(&bundle, &pods, &clients);
             let mut changes = question.clone();
             let answer = tokio::select! {
                 biased;
@@ -115,7 +107,8 @@ async fn changed(question: &mut Question) -> bool {
 }
 
 /// Each reloader holds its answer back until it has something to say of the revision.
-async fn ask(manifest: &Manifest, pods: &[Pod], clients: &BTreeMap<IpAddr, ReloaderClient>) -> Acknowledged {
+async fn ask(bundle: &Bundle, pods: &[Pod], clients: &BTreeMap<IpAddr, ReloaderClient>) -> Acknowledged {
+    let manifest = &bundle.manifest;
     let ports = manifest.listen.iter().map(|socket| socket.port).collect();
     let sockets = infra::sockets(&ports);
     let answers = pods.iter().filter_map(|pod| {
@@ -127,7 +120,7 @@ async fn ask(manifest: &Manifest, pods: &[Pod], clients: &BTreeMap<IpAddr, Reloa
     });
     let answers = join_all(answers).await;
     let refused = answers.iter().flatten().find_map(|it| match it {
-        Progress::Refused(errors) => errors.first().cloned(),
+        Progress::Refused(errors) => errors.first().map(|error| refusal(error, bundle)),
         Progress::Served | Progress::Pending => None,
     });
     Acknowledged {
@@ -137,4 +130,17 @@ async fn ask(manifest: &Manifest, pods: &[Pod], clients: &BTreeMap<IpAddr, Reloa
         pods: pods.len(),
         refused,
     }
+}
+
+/// What Varnish has against a bundle, and what happens meanwhile.
+fn refusal(error: &VclError, bundle: &Bundle) -> String {
+    if let Some(complaint) = error.in_user_vcl(bundle) {
+        return complaint;
+    }
+    let line = error.line.map(|line| format!(" line {line}")).unwrap_or_default();
+    let file = error.file.as_deref().unwrap_or("a VCL");
+    format!(
+        "Varnish refuses {file}{line}: {}; the last good configuration of that part serves on",
+        error.message
+    )
 }

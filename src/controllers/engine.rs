@@ -271,11 +271,13 @@ impl Engine {
     fn say_parents(&mut self, now: Duration) {
         self.turns = self.planes.next_change(now);
         let context = self.planes.context(&self.report, &self.world, now, Time(Timestamp::now()));
-        let statuses = status::parents(&self.report, &context);
+        let statuses = status::parents(&self.report, &self.settings, &context);
         let classes = statuses.classes.iter().map(|(key, it)| (Kind::GatewayClass, key, json(it)));
         let gateways = statuses.gateways.iter().map(|(key, it)| (Kind::Gateway, key, json(it)));
         let sets = statuses.listener_sets.iter().map(|(key, it)| (Kind::ListenerSet, key, json(it)));
-        for (kind, key, status) in classes.chain(gateways).chain(sets) {
+        let policies = &statuses.logging_policies;
+        let policies = policies.iter().map(|(key, it)| (Kind::VarnishLoggingPolicy, key, json(it)));
+        for (kind, key, status) in classes.chain(gateways).chain(sets).chain(policies) {
             self.outbox.want(ObjectId { kind, key: key.clone() }, status);
         }
     }

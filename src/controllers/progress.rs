@@ -120,7 +120,7 @@ mod tests {
         progress.want("a", NOW);
         progress.acknowledged(answer("a", 1, 1, 1), Some(1));
         progress.want("b", NOW);
-        let refused = Some(crate::reloader_client::VclError { message: "no".into(), ..Default::default() });
+        let refused = Some("no".to_owned());
         progress.acknowledged(Acknowledged { refused, ..answer("b", 0, 1, 1) }, Some(1));
         assert!(
             matches!(progress.programmed(Some(1), NOW), Programmed::Failed(message) if message.contains("no"))

@@ -17,8 +17,8 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::apply::{ApplyError, apply, delete, replace};
+use crate::bundle::Bundle;
 use crate::bundle::packs::{Content, Packer, UnpackError, manifest, needed, pack_name, secret_name, unpack};
-use crate::bundle::{Bundle, Manifest};
 use crate::infra::{self, names};
 use crate::snapshot::ObjectKey;
 use crate::telemetry::chain;
@@ -62,7 +62,7 @@ pub async fn publish(
     gateway: ObjectKey,
     name: String,
     mut wanted: watch::Receiver<Option<Wanted>>,
-    published: watch::Sender<Option<Arc<Manifest>>>,
+    published: watch::Sender<Option<Arc<Bundle>>>,
     told: impl Fn(Option<String>),
 ) {
     let mut worker = Publisher { client, namespace: gateway.namespace.clone(), name, known: None };
@@ -79,7 +79,7 @@ pub async fn publish(
             Ok(()) => {
                 pause = FIRST_PAUSE;
                 told(None);
-                published.send_replace(Some(Arc::new(now.bundle.manifest.clone())));
+                published.send_replace(Some(Arc::clone(&now.bundle)));
                 if wanted.changed().await.is_err() {
                     return;
                 }

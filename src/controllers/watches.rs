@@ -17,6 +17,7 @@ use tracing::warn;
 
 use super::engine::Input;
 use super::world::{Owned, Source};
+use crate::api;
 use crate::infra::names::{BUNDLE_LABEL, MANAGED_BY, MANAGER};
 use crate::snapshot::{GATEWAY_GROUP, Kind};
 
@@ -171,6 +172,7 @@ pub(super) fn input_resource(kind: Kind) -> (ApiResource, TypeMeta) {
 fn resource(kind: Kind) -> ApiResource {
     let gateway = |version: &str| GroupVersionKind::gvk(GATEWAY_GROUP, version, &kind.to_string());
     let core = || GroupVersionKind::gvk("", "v1", &kind.to_string());
+    let copal = || GroupVersionKind::gvk(api::GROUP, api::VERSION, &kind.to_string());
     match kind {
         Kind::GatewayClass => ApiResource::from_gvk_with_plural(&gateway("v1"), "gatewayclasses"),
         Kind::Gateway => ApiResource::from_gvk_with_plural(&gateway("v1"), "gateways"),
@@ -181,6 +183,8 @@ fn resource(kind: Kind) -> ApiResource {
         Kind::Namespace => ApiResource::from_gvk_with_plural(&core(), "namespaces"),
         Kind::Secret => ApiResource::from_gvk_with_plural(&core(), "secrets"),
         Kind::ConfigMap => ApiResource::from_gvk_with_plural(&core(), "configmaps"),
+        Kind::GatewayClassParameters => ApiResource::from_gvk_with_plural(&copal(), "gatewayclassparameters"),
+        Kind::VarnishLoggingPolicy => ApiResource::from_gvk_with_plural(&copal(), "varnishloggingpolicies"),
         Kind::EndpointSlice => {
             let gvk = GroupVersionKind::gvk("discovery.k8s.io", "v1", "EndpointSlice");
             ApiResource::from_gvk_with_plural(&gvk, "endpointslices")

@@ -226,13 +226,18 @@ impl Effect {
 /// Kinds whose status the operator writes.
 fn has_our_status(kind: Kind) -> bool {
     match kind {
-        Kind::GatewayClass | Kind::Gateway | Kind::ListenerSet | Kind::HttpRoute => true,
+        Kind::GatewayClass
+        | Kind::Gateway
+        | Kind::ListenerSet
+        | Kind::HttpRoute
+        | Kind::VarnishLoggingPolicy => true,
         Kind::ReferenceGrant
         | Kind::Service
         | Kind::EndpointSlice
         | Kind::Namespace
         | Kind::Secret
-        | Kind::ConfigMap => false,
+        | Kind::ConfigMap
+        | Kind::GatewayClassParameters => false,
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Model {
     pub ports: BTreeMap<u16, VirtualHosts>,
     /// Those of the ports on which TLS is terminated; on all others HTTP is spoken without it.
     pub tls: BTreeMap<u16, TlsPort>,
+    /// VCL of the user's own, a part of all that is generated.
+    pub user_vcl: Option<UserVcl>,
 }
 
 /// What is presented to TLS clients on a port.
@@ -40,6 +42,17 @@ pub struct Model {
 pub struct TlsPort {
     /// By the host of a listener, its certificates in their order, at least one.
     pub certificates: BTreeMap<HostPattern, Vec<Arc<Certificate>>>,
+}
+
+/// VCL of the user's own. Whoever may write it is trusted with all that VCL can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserVcl {
+    /// The ConfigMap that it stands in.
+    pub config_map: ObjectKey,
+    /// The key under which it stands there.
+    pub key: String,
+    /// The VCL, without `vcl 4.1;`.
+    pub text: Arc<str>,
 }
 
 /// The virtual hosts of a port, the most specific host first.

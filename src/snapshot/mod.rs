@@ -21,6 +21,8 @@ pub use http_route::{BackendRef, HttpRoute, HttpRouteSpec, Lenient, Rule};
 pub use object::{GATEWAY_GROUP, ListenerSet, ListenerSetSpec, Object, ParseError};
 pub use secret::Secret;
 
+use crate::api::logging_policy::VarnishLoggingPolicy;
+use crate::api::parameters::GatewayClassParameters;
 pub use crate::model::ObjectKey;
 
 /// A kind that Copal reads.
@@ -37,11 +39,13 @@ pub enum Kind {
     Namespace,
     Secret,
     ConfigMap,
+    GatewayClassParameters,
+    VarnishLoggingPolicy,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::GatewayClass,
         Self::Gateway,
         Self::ListenerSet,
@@ -52,6 +56,8 @@ impl Kind {
         Self::Namespace,
         Self::Secret,
         Self::ConfigMap,
+        Self::GatewayClassParameters,
+        Self::VarnishLoggingPolicy,
     ];
 }
 
@@ -68,6 +74,8 @@ impl fmt::Display for Kind {
             Self::Namespace => "Namespace",
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
+            Self::GatewayClassParameters => "GatewayClassParameters",
+            Self::VarnishLoggingPolicy => "VarnishLoggingPolicy",
         })
     }
 }
@@ -105,6 +113,8 @@ pub struct Snapshot {
     pub namespaces: Objects<Namespace>,
     pub secrets: Objects<Secret>,
     pub config_maps: Objects<ConfigMap>,
+    pub parameters: Objects<GatewayClassParameters>,
+    pub logging_policies: Objects<VarnishLoggingPolicy>,
 }
 
 impl Snapshot {
@@ -123,6 +133,8 @@ impl Snapshot {
             Object::Namespace(it) => put(&mut self.namespaces, key, it),
             Object::Secret(it) => put(&mut self.secrets, key, it),
             Object::ConfigMap(it) => put(&mut self.config_maps, key, it),
+            Object::GatewayClassParameters(it) => put(&mut self.parameters, key, it),
+            Object::VarnishLoggingPolicy(it) => put(&mut self.logging_policies, key, it),
         }
     }
 
@@ -140,6 +152,8 @@ impl Snapshot {
             Kind::Namespace => take(&mut self.namespaces, key),
             Kind::Secret => take(&mut self.secrets, key),
             Kind::ConfigMap => take(&mut self.config_maps, key),
+            Kind::GatewayClassParameters => take(&mut self.parameters, key),
+            Kind::VarnishLoggingPolicy => take(&mut self.logging_policies, key),
         }
     }
 }

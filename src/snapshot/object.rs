@@ -14,6 +14,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::api;
+use crate::api::logging_policy::VarnishLoggingPolicy;
+use crate::api::parameters::GatewayClassParameters;
+
 use super::{HttpRoute, Kind, ObjectId, ObjectKey, Secret};
 
 /// The API group of the Gateway API.
@@ -53,6 +57,8 @@ pub enum Object {
     Namespace(Arc<Namespace>),
     Secret(Arc<Secret>),
     ConfigMap(Arc<ConfigMap>),
+    GatewayClassParameters(Arc<GatewayClassParameters>),
+    VarnishLoggingPolicy(Arc<VarnishLoggingPolicy>),
 }
 
 /// Why an object could not be read.
@@ -102,6 +108,8 @@ impl Object {
             ("", "Secret") => Kind::Secret,
             ("", "ConfigMap") => Kind::ConfigMap,
             ("discovery.k8s.io", "EndpointSlice") => Kind::EndpointSlice,
+            (api::GROUP, "GatewayClassParameters") => Kind::GatewayClassParameters,
+            (api::GROUP, "VarnishLoggingPolicy") => Kind::VarnishLoggingPolicy,
             _ => return Ok(None),
         };
         check_version(kind, version)?;
@@ -120,6 +128,8 @@ impl Object {
             Kind::Namespace => Self::Namespace(parse(kind, value)?),
             Kind::Secret => Self::Secret(parse(kind, value)?),
             Kind::ConfigMap => Self::ConfigMap(parse(kind, value)?),
+            Kind::GatewayClassParameters => Self::GatewayClassParameters(parse(kind, value)?),
+            Kind::VarnishLoggingPolicy => Self::VarnishLoggingPolicy(parse(kind, value)?),
         })
     }
 
@@ -137,6 +147,8 @@ impl Object {
             Self::Namespace(it) => (Kind::Namespace, &it.metadata),
             Self::Secret(it) => (Kind::Secret, &it.metadata),
             Self::ConfigMap(it) => (Kind::ConfigMap, &it.metadata),
+            Self::GatewayClassParameters(it) => (Kind::GatewayClassParameters, &it.metadata),
+            Self::VarnishLoggingPolicy(it) => (Kind::VarnishLoggingPolicy, &it.metadata),
         };
         ObjectId { kind, key: key_of(kind, metadata) }
     }
@@ -164,6 +176,7 @@ fn check_version(kind: Kind, version: &str) -> Result<(), ParseError> {
         | Kind::Secret
         | Kind::ConfigMap => "v1",
         Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::ReferenceGrant => "v1 or v1beta1",
+        Kind::GatewayClassParameters | Kind::VarnishLoggingPolicy => api::VERSION,
     };
     if expected.split(" or ").any(|known| known == version) {
         return Ok(());

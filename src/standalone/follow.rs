@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 
 use super::chain;
-use crate::bundle::Manifest;
+use crate::bundle::Bundle;
 use crate::reloader_client::{Progress, ReloaderClient, ReloaderStatus, VclError};
 
 /// Between questions while the reloader is starting.
@@ -22,7 +22,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// What is to be served.
-    pub bundle: Manifest,
+    pub bundle: Bundle,
     /// When the change that led to it was noticed.
     pub since: Instant,
     /// When it was written.
@@ -34,10 +34,10 @@ pub async fn follow(reloader: ReloaderClient, delivery: Delivery) {
     let mut told = BTreeSet::new();
     let mut silent_since = Some(Instant::now());
     loop {
-        let pause = match reloader.wait_for(&delivery.bundle.revision).await {
+        let pause = match reloader.wait_for(&delivery.bundle.manifest.revision).await {
             Ok(status) => {
                 silent_since = Some(Instant::now());
-                match status.progress(&delivery.bundle) {
+                match status.progress(&delivery.bundle.manifest) {
                     Progress::Served => return log_served(&delivery, &status),
                     Progress::Refused(errors) => {
                         log_refused(&delivery, errors, &mut told);
@@ -61,7 +61,7 @@ pub async fn follow(reloader: ReloaderClient, delivery: Delivery) {
 
 fn log_served(delivery: &Delivery, status: &ReloaderStatus) {
     info!(
-        revision = delivery.bundle.revision,
+        revision = delivery.bundle.manifest.revision,
         total_ms = milliseconds(delivery.since.elapsed()),
         load_ms = milliseconds(delivery.written.elapsed()),
         listen = status.listen.join(" "),
@@ -73,10 +73,11 @@ fn log_served(delivery: &Delivery, status: &ReloaderStatus) {
 fn log_refused(delivery: &Delivery, errors: BTreeSet<VclError>, told: &mut BTreeSet<VclError>) {
     for it in errors {
         if !told.contains(&it) {
-            let revision = &delivery.bundle.revision;
+            let revision = &delivery.bundle.manifest.revision;
             let (file, line) = (it.file.as_deref(), it.line);
             let message = "Varnish refuses a VCL; the version before it goes on serving";
-            error!(revision, file, line, error = it.message, "{message}");
+            let user_vcl = it.in_user_vcl(&delivery.bundle);
+            error!(revision, file, line, user_vcl, error = it.message, "{message}");
             told.insert(it);
         }
     }

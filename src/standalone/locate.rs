@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_saphyr::{MessageFormatter as _, Options, UserMessageFormatter};
 
 use super::documents::Document;
+use crate::api::logging_policy::VarnishLoggingPolicy;
+use crate::api::parameters::GatewayClassParameters;
 use crate::snapshot::{HttpRoute, Kind, ListenerSet, Secret};
 
 /// The line of the file for a line of a document that begins on line `start`; both from 1.
@@ -39,6 +41,8 @@ pub fn misfit(kind: Kind, document: &Document<'_>, options: Options) -> Option<u
         Kind::Namespace => error_line::<Namespace>(document, options),
         Kind::Secret => error_line::<Secret>(document, options),
         Kind::ConfigMap => error_line::<ConfigMap>(document, options),
+        Kind::GatewayClassParameters => error_line::<GatewayClassParameters>(document, options),
+        Kind::VarnishLoggingPolicy => error_line::<VarnishLoggingPolicy>(document, options),
     }
 }
 

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::documents::{self, Document};
 use super::identity::{self, About};
 use super::locate;
+use crate::api::GROUP;
 use crate::snapshot::{GATEWAY_GROUP, Object, ParseError};
 
 /// Deeper nesting than any manifest has; bounds the recursion of parsers and of dropping values.
@@ -181,12 +182,12 @@ fn is_list(map: &Map<String, Value>) -> bool {
     map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"))
 }
 
-/// A misspelt kind of the Gateway API would otherwise be passed over as "not ours".
+/// A misspelt kind of the Gateway API or of Copal's would otherwise be passed over as "not ours".
 fn unknown_kind(value: &Value) -> Option<String> {
     let group = value.get("apiVersion")?.as_str()?.split_once('/')?.0;
     let kind = value.get("kind")?.as_str()?;
     let known = identity::kind(kind).is_some() || OTHER_GATEWAY_KINDS.contains(&kind);
-    (group == GATEWAY_GROUP && !known).then(|| format!("{GATEWAY_GROUP} has no kind {kind}"))
+    ([GATEWAY_GROUP, GROUP].contains(&group) && !known).then(|| format!("{group} has no kind {kind}"))
 }
 
 fn what_was_expected(error: ParseError) -> String {

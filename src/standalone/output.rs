@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::snapshot::{GATEWAY_GROUP, ObjectId, ObjectKey};
+use crate::api;
+use crate::snapshot::{GATEWAY_GROUP, Kind, ObjectId, ObjectKey};
 use crate::status::Statuses;
 
 /// How a command prints.
@@ -54,18 +55,29 @@ impl From<&ObjectKey> for Metadata {
 /// The statuses of all objects, by kind and name.
 #[must_use]
 pub fn objects(of: &Statuses) -> Vec<ObjectStatus> {
-    let Statuses { classes, gateways, listener_sets, routes } = of;
+    let Statuses { classes, gateways, listener_sets, routes, logging_policies } = of;
     let classes = classes.iter().map(|(key, it)| object("GatewayClass", key, it));
     let gateways = gateways.iter().map(|(key, it)| object("Gateway", key, it));
     let listener_sets = listener_sets.iter().map(|(key, it)| object("ListenerSet", key, it));
     let routes = routes.iter().map(|(key, it)| object("HTTPRoute", key, it));
-    classes.chain(gateways).chain(listener_sets).chain(routes).collect()
+    let policies = logging_policies.iter().map(|(key, it)| policy(key, it));
+    classes.chain(gateways).chain(listener_sets).chain(routes).chain(policies).collect()
 }
 
 /// The status of an object as a cluster has it.
 #[must_use]
 pub fn live(id: &ObjectId, status: &Value) -> ObjectStatus {
-    object(&id.kind.to_string(), &id.key, status)
+    match id.kind {
+        Kind::VarnishLoggingPolicy => policy(&id.key, status),
+        kind => object(&kind.to_string(), &id.key, status),
+    }
+}
+
+fn policy(key: &ObjectKey, status: &impl Serialize) -> ObjectStatus {
+    ObjectStatus {
+        api_version: format!("{}/{}", api::GROUP, api::VERSION),
+        ..object("VarnishLoggingPolicy", key, status)
+    }
 }
 
 fn object(kind: &str, key: &ObjectKey, status: &impl Serialize) -> ObjectStatus {
@@ -113,12 +125,12 @@ pub fn troubles(statuses: &[ObjectStatus]) -> BTreeSet<Condition> {
     statuses.iter().flat_map(conditions).filter(Condition::is_trouble).collect()
 }
 
-/// The conditions of the object itself, then those of its listeners and parents.
+/// The conditions of the object itself, then those of its listeners, parents and targets.
 #[must_use]
 pub fn conditions(of: &ObjectStatus) -> Vec<Condition> {
     let object = format!("{} {}", of.kind, full_name(&of.metadata));
     let own = list(&of.status, "conditions").map(|it| condition(&object, "", it));
-    let parts = list(&of.status, "listeners").chain(list(&of.status, "parents"));
+    let parts = ["listeners", "parents", "ancestors"].into_iter().flat_map(|field| list(&of.status, field));
     let parts = parts.flat_map(|part| {
         let prefix = format!("{}: ", part_name(part));
         list(part, "conditions").map(move |it| (prefix.clone(), it))
@@ -172,10 +184,10 @@ fn list<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> + 
     value.get(field).and_then(Value::as_array).into_iter().flatten()
 }
 
-/// A listener's name, or a parent's name and section.
+/// A listener's name, a parent's name and section, or a target's name.
 fn part_name(part: &Value) -> String {
     let text = |pointer| part.pointer(pointer).and_then(Value::as_str);
-    if let Some(name) = text("/name") {
+    if let Some(name) = text("/name").or_else(|| text("/ancestorRef/name")) {
         return name.to_owned();
     }
     let parent = text("/parentRef/name").unwrap_or_default();

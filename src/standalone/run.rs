@@ -24,7 +24,7 @@ use super::site::{Outcome, Site};
 use super::state::{State, StateError};
 use super::supervisor::{SupervisorError, Wanted, reloader_binary, supervise};
 use super::watch::{Change, Watch};
-use crate::bundle::Manifest;
+use crate::bundle::{Bundle, Manifest};
 use crate::bundle_folder::{BundleFolder, BundleFolderError};
 use crate::reloader_client::ReloaderClient;
 use crate::snapshot::ObjectId;
@@ -222,15 +222,15 @@ impl Server {
         let vcls = if same { 0 } else { self.bundles.write(&outcome.bundle)? };
         log_change(changes, &outcome, vcls, same);
         if !same {
-            self.follow(manifest.clone(), since);
+            self.follow(outcome.bundle.clone(), since);
         }
         self.log_conditions(&outcome);
         Ok(())
     }
 
     /// From now on only the newest bundle is of interest.
-    fn follow(&mut self, bundle: Manifest, since: Instant) {
-        self.written = Some(bundle.clone());
+    fn follow(&mut self, bundle: Bundle, since: Instant) {
+        self.written = Some(bundle.manifest.clone());
         let delivery = Delivery { bundle, since, written: Instant::now() };
         let following = tokio::spawn(follow(self.reloader.clone(), delivery));
         if let Some(before) = self.following.replace(following) {

@@ -60,6 +60,7 @@ impl Site {
         let translation = self.translator.translate(self.catalogue.snapshot(), &self.settings);
         let translated = Instant::now();
         let bundle = self.renderer.render(translation.shared_model());
+        let bundle = bundle.with_logging(translation.shared_logging().cloned());
         Outcome { translation, bundle, translate: translated - start, render: translated.elapsed() }
     }
 

@@ -2,7 +2,8 @@
 
 use super::{Programmed, Said};
 use crate::translate::report::{
-    CertificateProblem, GatewayProblem, ListenerProblem, ListenerSetProblem, RefProblem, RouteAccepted,
+    CertificateProblem, GatewayProblem, ListenerProblem, ListenerSetProblem, PolicyAccepted, RefProblem,
+    RouteAccepted,
 };
 
 const TRUE: &str = "True";
@@ -168,6 +169,17 @@ pub(super) fn route_accepted(accepted: &RouteAccepted, notes: &[String]) -> Said
         }
         RouteAccepted::UnsupportedValue(message) => no("UnsupportedValue", message),
         RouteAccepted::IncompatibleFilters(message) => no("IncompatibleFilters", message),
+    }
+}
+
+/// `Accepted`, of a policy at a target.
+pub(super) fn policy_accepted(accepted: &PolicyAccepted) -> Said {
+    let no = |reason, message: &String| say("Accepted", FALSE, reason, message);
+    match accepted {
+        PolicyAccepted::Yes => say("Accepted", TRUE, "Accepted", "the policy is in force"),
+        PolicyAccepted::Conflicted(message) => no("Conflicted", message),
+        PolicyAccepted::Invalid(message) => no("Invalid", message),
+        PolicyAccepted::TargetNotFound(message) => no("TargetNotFound", message),
     }
 }
 

@@ -6,6 +6,7 @@ mod conditions;
 pub mod features;
 mod gateway;
 mod merge;
+mod policy;
 mod route;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub use merge::{is_ours, merge};
 pub use route::route;
 
+use crate::api::logging_policy::VarnishLoggingPolicyStatus;
 use crate::model::ObjectKey;
 use crate::translate::{Report, Settings};
 
@@ -77,18 +79,19 @@ pub struct Statuses {
     pub gateways: BTreeMap<ObjectKey, GatewayStatus>,
     pub listener_sets: BTreeMap<ObjectKey, ListenerSetStatus>,
     pub routes: BTreeMap<ObjectKey, HttpRouteStatus>,
+    pub logging_policies: BTreeMap<ObjectKey, VarnishLoggingPolicyStatus>,
 }
 
 /// Says what the report means. Pure: the time is an argument.
 #[must_use]
 pub fn build(report: &Report, settings: &Settings, context: &Context) -> Statuses {
     let routes = report.routes.iter().map(|(key, it)| (key.clone(), route(it, settings, &context.now)));
-    Statuses { routes: routes.collect(), ..parents(report, context) }
+    Statuses { routes: routes.collect(), ..parents(report, settings, context) }
 }
 
 /// Says what the report means for everything but routes.
 #[must_use]
-pub fn parents(report: &Report, context: &Context) -> Statuses {
+pub fn parents(report: &Report, settings: &Settings, context: &Context) -> Statuses {
     let now = &context.now;
     let classes = report.classes.iter().map(|(key, it)| (key.clone(), gateway::class(it, now)));
     let gateways = report.gateways.iter();
@@ -96,11 +99,14 @@ pub fn parents(report: &Report, context: &Context) -> Statuses {
     let sets = report.listener_sets.iter();
     let sets =
         sets.map(|(key, it)| (key.clone(), gateway::listener_set(it, context.plane(&it.gateway), now)));
+    let policies = report.logging_policies.iter();
+    let policies = policies.map(|(key, it)| (key.clone(), policy::logging_policy(key, it, settings, now)));
     Statuses {
         classes: classes.collect(),
         gateways: gateways.collect(),
         listener_sets: sets.collect(),
         routes: BTreeMap::new(),
+        logging_policies: policies.collect(),
     }
 }
 

@@ -1,17 +1,20 @@
 //! Gateways and ListenerSets to listeners: which are ours, valid, and not in conflict.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use gateway_api::experimental::gateways::{
-    Gateway, GatewayAllowedListeners, GatewayAllowedListenersNamespacesFrom, GatewayListeners,
-    GatewayListenersAllowedRoutes, GatewayListenersAllowedRoutesNamespacesFrom, GatewayListenersTls,
+    Gateway, GatewayAddresses, GatewayAllowedListeners, GatewayAllowedListenersNamespacesFrom,
+    GatewayListeners, GatewayListenersAllowedRoutes, GatewayListenersAllowedRoutesNamespacesFrom,
+    GatewayListenersTls,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::certificates::Certificates;
 use super::conflicts;
 use super::namespaces::Allowed;
+use super::parameters::{Parameters, Resolved};
 use super::report::{
     ClassReport, GatewayProblem, GatewayReport, ListenerProblem, ListenerReport, ListenerSetProblem,
     ListenerSetReport, Report,
@@ -65,14 +68,14 @@ pub(super) fn parents(
     snapshot: &Snapshot,
     settings: &Settings,
     certificates: &mut Certificates,
+    parameters: &Parameters,
     report: &mut Report,
 ) -> Vec<Parent> {
-    report.classes = classes(snapshot, settings);
+    report.classes = classes(snapshot, parameters);
     let mut parents = Vec::new();
     for (key, gateway) in by_age(snapshot.gateways.iter().map(|(key, it)| (key, it.as_ref(), &it.metadata))) {
-        let class = ObjectKey::new("", gateway.spec.gateway_class_name.as_str());
-        let Some(class) = report.classes.get(&class) else { continue };
-        let problem = gateway_problem(gateway, class);
+        let Some(parameters) = parameters.of_gateway(key) else { continue };
+        let problem = gateway_problem(gateway, parameters);
         let served = problem.is_none();
         parents.push(parent("Gateway", key, key, &gateway.spec.listeners, served));
         let sets = listener_sets(key, gateway, snapshot, served, report);
@@ -91,20 +94,16 @@ pub(super) fn parents(
     parents
 }
 
-fn classes(snapshot: &Snapshot, settings: &Settings) -> BTreeMap<ObjectKey, ClassReport> {
-    let ours =
-        snapshot.gateway_classes.iter().filter(|(_, it)| it.spec.controller_name == settings.controller_name);
-    let report = ours.map(|(key, it)| {
-        let refused = it.spec.parameters_ref.as_ref();
-        let invalid_parameters =
-            refused.map(|it| format!("parametersRef: kind {} is not supported", it.kind));
-        (key.clone(), ClassReport { generation: it.metadata.generation, invalid_parameters })
+fn classes(snapshot: &Snapshot, parameters: &Parameters) -> BTreeMap<ObjectKey, ClassReport> {
+    let report = snapshot.gateway_classes.iter().filter_map(|(key, it)| {
+        let invalid_parameters = parameters.of_class(key)?.as_ref().err().cloned();
+        Some((key.clone(), ClassReport { generation: it.metadata.generation, invalid_parameters }))
     });
     report.collect()
 }
 
 /// Objects with the oldest first; those without a creation time come last, by name.
-fn by_age<'a, T>(
+pub(super) fn by_age<'a, T>(
     objects: impl Iterator<Item = (&'a ObjectKey, T, &'a ObjectMeta)>,
 ) -> impl Iterator<Item = (&'a ObjectKey, T)> {
     let mut objects: Vec<_> = objects.collect();
@@ -115,18 +114,25 @@ fn by_age<'a, T>(
     objects.into_iter().map(|(key, object, _)| (key, object))
 }
 
-fn gateway_problem(gateway: &Gateway, class: &ClassReport) -> Option<GatewayProblem> {
-    let parameters = gateway.spec.infrastructure.as_ref().and_then(|it| it.parameters_ref.as_ref());
-    if let Some(it) = parameters {
-        let message = format!("infrastructure.parametersRef: kind {} is not supported", it.kind);
-        return Some(GatewayProblem::InvalidParameters(message));
+fn gateway_problem(gateway: &Gateway, parameters: &Result<Resolved, String>) -> Option<GatewayProblem> {
+    if let Err(message) = parameters {
+        return Some(GatewayProblem::InvalidParameters(message.clone()));
     }
-    if let Some(message) = &class.invalid_parameters {
-        return Some(GatewayProblem::InvalidParameters(format!("GatewayClass: {message}")));
+    let problem = gateway.spec.addresses.iter().flatten().find_map(address_problem);
+    problem.map(|it| GatewayProblem::UnsupportedAddress(format!("addresses: {it}")))
+}
+
+/// Without a value any address of the type will do. A name cannot be had for the asking: whoever wants one that
+/// leads to the Gateway makes it do so (Gateway API, `GatewaySpec.addresses`).
+fn address_problem(it: &GatewayAddresses) -> Option<String> {
+    let value = it.value.as_deref().unwrap_or_default();
+    match it.r#type.as_deref().unwrap_or("IPAddress") {
+        "IPAddress" if value.is_empty() || value.parse::<IpAddr>().is_ok() => None,
+        "IPAddress" => Some(format!("{value:?} is not an IP address")),
+        "Hostname" if value.is_empty() => None,
+        "Hostname" => Some(format!("a host name cannot be assigned: {value}")),
+        other => Some(format!("type {other} is not supported")),
     }
-    let types = gateway.spec.addresses.iter().flatten().filter_map(|it| it.r#type.as_deref());
-    let unknown = types.into_iter().find(|it| !matches!(*it, "IPAddress" | "Hostname"));
-    unknown.map(|it| GatewayProblem::UnsupportedAddress(format!("addresses: type {it} is not supported")))
 }
 
 fn listener_sets(

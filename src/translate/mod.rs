@@ -3,7 +3,8 @@
 //! The pipeline, a module a step: `listeners` finds Gateways, ListenerSets and their listeners (with `conflicts`, and
 //! `tls` and `certificates` for those that speak HTTPS); `attachment`
 //! decides which of them a route is attached to; `rules` (with `matches`, `filters`, `backends`) reads the route;
-//! `virtual_hosts` puts routes and listeners together.
+//! `virtual_hosts` puts routes and listeners together. `parameters` (with `merge`) and `logging` find what holds for a
+//! Gateway's data plane, and `data_plane` is what comes of it.
 
 mod attachment;
 mod backends;
@@ -14,8 +15,11 @@ mod dirty;
 mod filters;
 mod grants;
 mod listeners;
+mod logging;
 mod matches;
+mod merge;
 mod namespaces;
+mod parameters;
 mod reader;
 pub mod report;
 mod rules;
@@ -28,9 +32,11 @@ use std::sync::Arc;
 
 use attachment::{Attachment, attach};
 use certificates::{Certificates, KnownCertificates};
-use data_plane::DataPlane;
+use data_plane::{DataPlane, Planes};
 use filters::RuleProblem;
 use listeners::{Entrance, Parent};
+use logging::Policies;
+use parameters::Parameters;
 use reader::{Known, Reader};
 pub use report::Report;
 use report::{ParentReport, RouteAccepted, RouteReport};
@@ -38,6 +44,7 @@ pub use rules::MAX_RETRIES;
 use rules::Rules;
 use virtual_hosts::{Collectors, collectors};
 
+use crate::bundle::logging::Logging;
 use crate::model::{Model, ObjectKey, Scheme};
 use crate::snapshot::{HttpRoute, Snapshot};
 
@@ -83,7 +90,8 @@ pub struct Translation {
     /// What each data plane must do, by the Gateway that it serves. A Gateway that is not accepted has none. With
     /// [`Addressing::Shared`] there is one, under the default key.
     pub models: BTreeMap<ObjectKey, Model>,
-    /// What each data plane is, by its Gateway; empty with [`Addressing::Shared`].
+    /// What each data plane is, by its Gateway. With [`Addressing::Shared`] there is one, under the default key; of
+    /// its fields only ports and logging count.
     pub planes: BTreeMap<ObjectKey, DataPlane>,
     /// What is to be said about each object.
     pub report: Report,
@@ -93,8 +101,14 @@ impl Translation {
     /// The model of the one data plane that all Gateways share, with [`Addressing::Shared`].
     #[must_use]
     pub fn shared_model(&self) -> &Model {
-        static NOTHING: Model = Model { ports: BTreeMap::new(), tls: BTreeMap::new() };
+        static NOTHING: Model = Model { ports: BTreeMap::new(), tls: BTreeMap::new(), user_vcl: None };
         self.models.get(&ObjectKey::default()).unwrap_or(&NOTHING)
+    }
+
+    /// The access log of the one data plane that all Gateways share, with [`Addressing::Shared`].
+    #[must_use]
+    pub fn shared_logging(&self) -> Option<&Logging> {
+        self.planes.get(&ObjectKey::default())?.logging.as_ref()
     }
 }
 
@@ -131,7 +145,11 @@ fn translate_with(
     settings: &Settings,
 ) -> Translation {
     let mut report = Report::default();
-    let parents = listeners::parents(snapshot, settings, certificates, &mut report);
+    let parameters = Parameters::new(snapshot, settings);
+    let parents = listeners::parents(snapshot, settings, certificates, &parameters, &mut report);
+    let policies = Policies::new(snapshot, &mut report);
+    let planes =
+        Planes { snapshot, settings, parents: &parents, parameters: &parameters, policies: &policies };
     let mut collectors = collectors(&parents, settings.addressing);
     let mut counts = Counts::default();
     for (key, route) in snapshot.http_routes.iter() {
@@ -143,8 +161,11 @@ fn translate_with(
         attached.collect(&read, &mut collectors, &mut counts);
         report.routes.insert(key.clone(), attached.report(route, &read));
     }
-    let models: BTreeMap<_, _> = collectors.into_iter().map(|(plane, it)| (plane, it.finish())).collect();
-    let planes = data_plane::planes(snapshot, &models);
+    let models = collectors.into_iter().map(|(plane, it)| {
+        let user_vcl = planes.user_vcl(&plane).cloned();
+        (plane, Model { user_vcl, ..it.finish() })
+    });
+    let (models, planes) = (models.collect(), planes.all());
     report_listeners(&mut report, parents, &counts);
     Translation { models, planes, report }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use gateway_api::experimental::httproutes::HttpRouteParentRefs;
 
+use crate::api::logging_policy::TargetRef;
 use crate::model::ObjectKey;
 
 /// Everything that conditions are made of, for the objects that are ours to speak about.
@@ -17,6 +18,8 @@ pub struct Report {
     pub listener_sets: BTreeMap<ObjectKey, ListenerSetReport>,
     /// HTTPRoutes with at least one parent among those.
     pub routes: BTreeMap<ObjectKey, RouteReport>,
+    /// VarnishLoggingPolicies with at least one target that is ours, or nobody's.
+    pub logging_policies: BTreeMap<ObjectKey, PolicyReport>,
 }
 
 /// A GatewayClass.
@@ -129,6 +132,28 @@ pub enum CertificateProblem {
     RefNotPermitted(String),
     /// It names nothing that holds a certificate and its key.
     Invalid(String),
+}
+
+/// A policy that is attached to Gateways.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PolicyReport {
+    /// `metadata.generation` of what was looked at.
+    pub generation: Option<i64>,
+    /// One entry for each target that is ours to speak about, in their order.
+    pub targets: Vec<(TargetRef, PolicyAccepted)>,
+}
+
+/// Whether a policy acts on a target (GEP-713, "Policy Status").
+#[derive(Clone, Debug, PartialEq)]
+pub enum PolicyAccepted {
+    /// It does.
+    Yes,
+    /// Another policy has the target; the text names it.
+    Conflicted(String),
+    /// It has a field that must not be as it is.
+    Invalid(String),
+    /// There is no such target.
+    TargetNotFound(String),
 }
 
 /// An HTTPRoute.

@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
-use crate::model::{HeaderName, Regex, without_double_quotes};
+use crate::model::{HeaderName, Regex, UserVcl, without_double_quotes};
 
 /// A string expression that evaluates to a text, byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -186,6 +186,24 @@ impl VclComment {
     }
 }
 
+/// VCL of the user's own, as it is: whoever may write it is trusted with all that VCL can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VclSource(String);
+
+impl VclSource {
+    /// The text, without the line break at its end.
+    #[must_use]
+    pub fn new(it: &UserVcl) -> Self {
+        Self(it.text.strip_suffix('\n').unwrap_or(&it.text).to_owned())
+    }
+
+    /// How many lines it has.
+    #[must_use]
+    pub fn lines(&self) -> usize {
+        self.0.split('\n').count()
+    }
+}
+
 /// A duration, in milliseconds at the finest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VclDuration(Duration);
@@ -226,7 +244,7 @@ macro_rules! displays_itself {
         }
     )*};
 }
-displays_itself!(VclExpr, VclString, VclRegex, VclIdent, VclHeader, VclComment);
+displays_itself!(VclExpr, VclString, VclRegex, VclIdent, VclHeader, VclComment, VclSource);
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,9 @@
 //!
 //! The root finds the shard of a request's host and hands over to it (`root`); a shard is the VCL of a few hosts
 //! (`shards` divides them, `writer` goes through them, `shard` puts one together): `hosts`, `paths` and `conditions`
-//! choose the rule (`sockets` tells ports apart), `actions` is what it does then, `programs` what it does on fetch and delivery, `services` are
-//! the backends, `urls` are changed URLs. Text enters VCL through the types of `literal` only. The templates are in
+//! choose the rule (`sockets` tells ports apart), `actions` is what it does then, `programs` what it does on fetch and
+//! delivery, `services` are the backends, `urls` are changed URLs, `user` is the user's own VCL. Text enters VCL through
+//! the types of `literal` only. The templates are in
 //! `templates/`, one partial a subject.
 
 mod actions;
@@ -18,6 +19,7 @@ mod shard;
 mod shards;
 mod sockets;
 mod urls;
+pub mod user;
 mod writer;
 
 use std::collections::BTreeMap;

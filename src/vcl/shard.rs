@@ -11,8 +11,9 @@ use super::literal::{VclComment, VclExpr, VclIdent, VclString};
 use super::programs::{AllowVcl, ChangeVcl, FetchVcl, ResponseVcl};
 use super::services::ServiceVcl;
 use super::sockets::{Port, Sockets};
+use super::user::{Hooks, UserBlock};
 use super::writer::{HostVcl, RequestVcl, Writer, not_found};
-use crate::model::{HostPattern, Model, Outcome, Service, ServicePort, VirtualHost};
+use crate::model::{HostPattern, Model, Outcome, Service, ServicePort, UserVcl, VirtualHost};
 
 /// The part of a model that a shard is made from: equal contents give equal VCL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,13 +24,18 @@ pub(super) struct Content {
     pub fallbacks: BTreeMap<Port, Vec<(HostPattern, Arc<VirtualHost>)>>,
     /// How ports are told apart, also those that have no host here.
     pub sockets: Sockets,
+    pub user_vcl: Option<UserVcl>,
 }
 
 impl Content {
     pub(super) fn new(model: &Model, members: &[&HostPattern]) -> Self {
         let members: BTreeSet<&HostPattern> = members.iter().copied().collect();
-        let mut content =
-            Self { hosts: BTreeMap::new(), fallbacks: BTreeMap::new(), sockets: Sockets::of(model) };
+        let mut content = Self {
+            hosts: BTreeMap::new(),
+            fallbacks: BTreeMap::new(),
+            sockets: Sockets::of(model),
+            user_vcl: model.user_vcl.clone(),
+        };
         for (port, all) in Port::all(model).zip(model.ports.values()) {
             let get = |host: &HostPattern| all.get(host).map(|it| (host.clone(), it.clone()));
             let hosts: Vec<_> = members.iter().filter_map(|host| get(host)).collect();
@@ -71,6 +77,9 @@ pub(super) struct ShardVcl {
     /// The hosts that it serves.
     comments: Vec<VclComment>,
     sockets: Sockets,
+    user: Option<UserBlock>,
+    /// Which subroutines of the user's are called.
+    hooks: Hooks,
     services: Vec<ServiceVcl>,
     requests: Vec<RequestVcl>,
     names: Vec<VclString>,
@@ -128,6 +137,8 @@ impl ShardVcl {
             label: VclIdent::new("copal", &[label]),
             comments: writer.comments,
             sockets: content.sockets,
+            hooks: content.user_vcl.as_ref().map(|it| Hooks::of(&it.text)).unwrap_or_default(),
+            user: content.user_vcl.as_ref().map(UserBlock::new),
             services: content.services().into_iter().map(|(port, it)| ServiceVcl::new(port, it)).collect(),
             requests: writer.requests,
             names: writer.names,
@@ -154,6 +165,11 @@ impl ShardVcl {
     /// Whether the name of a request's host matters.
     fn compares_hosts(&self) -> bool {
         !self.requests.is_empty() || self.ports.iter().any(|port| !port.table.wild.is_empty())
+    }
+
+    /// What comes before asking for the look-up's result: the user's own VCL may end `vcl_recv` before it.
+    fn where_routed(&self) -> &'static str {
+        if self.user.is_some() { r#"var.get("routed") && "# } else { "" }
     }
 
     /// Whether a host has paths without a rule.

@@ -29,6 +29,9 @@ sub vcl_backend_fetch {
 {%- endif %}
 	}
 {%- endfor %}
+{%- if hooks.backend_fetch %}
+	call copal_backend_fetch;
+{%- endif %}
 }
 
 # The scheme that the client uses, whatever it says itself.
@@ -58,6 +61,9 @@ sub vcl_backend_response {
 	}
 {%- endif %}
 {%- endfor %}
+{%- if hooks.backend_response %}
+	call copal_backend_response;
+{%- endif %}
 }
 
 sub vcl_backend_error {

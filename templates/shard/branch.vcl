@@ -29,6 +29,9 @@
 	set req.backend_hint = {{ forward.backend }};
 {%- if forward.websocket %}
 	if (req.method == "GET" && req.http.Upgrade ~ "(?i)^websocket$") {
+{%- if hooks.after_routing %}
+		call copal_after_routing;
+{%- endif %}
 		return (pipe);
 	}
 {%- endif %}

@@ -25,6 +25,9 @@ sub respond {
 
 sub vcl_deliver {
 	call respond;
+{%- if hooks.deliver %}
+	call copal_deliver;
+{%- endif %}
 }
 
 sub vcl_synth {

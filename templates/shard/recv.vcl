@@ -19,6 +19,13 @@ sub vcl_recv {
 {%- let message = "req" %}
 {%- include "proto.vcl" %}
 {%- endif %}
+{%- if hooks.before_routing %}
+	call copal_before_routing;
+{%- endif %}
+{%- if user.is_some() && self.has_plain_rules() %}
+	# From here on there is a look-up to be asked for its result.
+	var.set("routed", "yes");
+{%- endif %}
 {%- if !requests.is_empty() %}
 	# Host and path in one look-up, as they were sent, which is most often the form to compare.
 	if ({{ sockets.finds("req.http.Host") }}) {
@@ -59,7 +66,7 @@ sub vcl_recv {
 sub vcl_hash {
 	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
 {%- if self.has_plain_rules() %}
-	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+	if ({{ self.where_routed() }}requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
 		hash_data(requests.string(select=LONGEST) + req.url + " " + req.http.Host);
 	} else {
 		hash_data(var.get("key") + req.url + " " + req.http.Host);
@@ -73,10 +80,12 @@ sub vcl_hash {
 
 # A rule that only forwards needs a backend only for what is not in the cache, or to be refreshed.
 sub choose_backend {
-	if (requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+	if ({{ self.where_routed() }}requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
 		set req.backend_hint = requests.backend(select=LONGEST);
 	}
 }
+{%- endif %}
+{%- if self.has_plain_rules() && !hooks.after_routing %}
 
 sub vcl_hit {
 	if (obj.ttl <= 0s) {

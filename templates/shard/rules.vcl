@@ -38,6 +38,12 @@ sub {{ rule.sub }} {
 
 # What is looked up in the cache, and what is not.
 sub forward {
+{%- if hooks.after_routing %}
+{%- if self.has_plain_rules() %}
+	call choose_backend;
+{%- endif %}
+	call copal_after_routing;
+{%- endif %}
 	if (req.method != "GET" && req.method != "HEAD") {
 		if (req.method == "CONNECT" || req.method == "PRI") {
 			return (synth(405));

@@ -1,4 +1,4 @@
-//! One golden: a folder with its input and the text that comes of it.
+//! One golden: a folder with its input and the text that comes of it: VCL, statuses, and the access log if there is one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -67,6 +67,9 @@ impl Case {
         let context = Context::shared(Programmed::Yes, vec!["127.0.0.1".into()], now);
         let statuses = status::build(&translation.report, &settings, &context);
         let mut rendered = Rendered::of_bundle(&bundle);
+        if let Some(logging) = translation.shared_logging() {
+            rendered.files.insert("logging.yaml".into(), serde_saphyr::to_string(logging).unwrap());
+        }
         rendered.files.insert("status.yaml".into(), yaml(&statuses));
         if let Some(relay) = &bundle.manifest.relay {
             rendered.files.insert("relay.yaml".into(), serde_saphyr::to_string(relay).unwrap());

@@ -118,6 +118,11 @@ impl Gateway {
         SocketAddr::from((Ipv4Addr::LOCALHOST, port + self.offset))
     }
 
+    /// Where the reloader's endpoints are.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// The number that is added to a listener's port.
     pub fn offset(&self) -> u16 {
         self.offset

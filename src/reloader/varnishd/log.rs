@@ -64,7 +64,7 @@ impl LogReader {
             self.level = Level::DEBUG;
         }
         // It is we who send it, after everything is done.
-        let level = if text == "Manager got SIGTERM" { Level::INFO } else { level };
+        let level = if text.starts_with("Manager got SIGTERM") { Level::INFO } else { level };
         if text.ends_with("Pushing vcls failed:") {
             self.complaint = Some(Vec::new());
         }

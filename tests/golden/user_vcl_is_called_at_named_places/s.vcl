@@ -1,0 +1,204 @@
+# Copal: a shard, loaded under the label copal_s. Its hosts:
+#   a.test, Gateway default/gw listener http
+#   *, Gateway default/gw listener http
+vcl 4.1;
+
+import selector;
+import std;
+import var;
+
+backend default none;
+
+# User VCL: ConfigMap default/own, key main.vcl, 11 lines
+import std;
+acl office { "10.0.0.0"/8; }
+backend own { .host = "10.0.0.9"; }
+
+sub copal_before_routing {
+  if (req.url ~ "^/admin" && client.ip !~ office) { return (synth(403)); }
+}
+sub copal_after_routing { set req.http.X-Routed = "yes"; }
+sub copal_backend_fetch { std.log("fetching " + bereq.url); }
+sub copal_backend_response { set beresp.grace = 10s; }
+sub copal_deliver { set resp.http.X-Hits = obj.hits; }
+# End of the user's VCL.
+
+# Service default/a:80
+backend svc_default__a__80__10-0-0-1__8080 { .host = "10.0.0.1"; .port = "8080"; }
+
+# Service default/ws:80
+backend svc_default__ws__80__10-0-0-4__8080 { .host = "10.0.0.4"; .port = "8080"; }
+
+sub vcl_init {
+	# Hosts with their paths.
+	new requests = selector.set();
+}
+
+# What rules do. Each ends the request's way through vcl_recv.
+
+# HTTPRoute default/r rule 1
+sub rule_0 {
+	var.set("key", "72fd9ebf1adb2627ddf2f635fd81906c");
+	set req.backend_hint = svc_default__ws__80__10-0-0-4__8080;
+	if (req.method == "GET" && req.http.Upgrade ~ "(?i)^websocket$") {
+		call copal_after_routing;
+		return (pipe);
+	}
+	call forward;
+}
+
+# What is looked up in the cache, and what is not.
+sub forward {
+	call choose_backend;
+	call copal_after_routing;
+	if (req.method != "GET" && req.method != "HEAD") {
+		if (req.method == "CONNECT" || req.method == "PRI") {
+			return (synth(405));
+		}
+		return (pass);
+	}
+	if (req.http.Authorization || req.http.Cookie) {
+		return (pass);
+	}
+	return (hash);
+}
+
+# Which rule a request is for. A subroutine that returns has found none.
+
+# *, Gateway default/gw listener http
+sub host_1 {
+}
+
+# Which host a request is for.
+
+sub port_80 {
+	call host_1;
+}
+
+sub vcl_recv {
+	call copal_before_routing;
+	# From here on there is a look-up to be asked for its result.
+	var.set("routed", "yes");
+	# Host and path in one look-up, as they were sent, which is most often the form to compare.
+	if (requests.hasprefix(req.http.Host + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
+		return (synth(404));
+	}
+	if (req.url !~ "^/") {
+		return (synth(404));
+	}
+	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
+	if (req.http.Host ~ "[[:upper:]]") {
+		set req.http.Host = std.tolower(req.http.Host);
+	}
+	# Without port and trailing dot. The backend gets them: they are part of the cache key.
+	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
+	if (requests.hasprefix(var.get("host") + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
+		return (synth(404));
+	}
+	call port_80;
+	return (synth(404));
+}
+
+sub vcl_hash {
+	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
+	if (var.get("routed") && requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+		hash_data(requests.string(select=LONGEST) + req.url + " " + req.http.Host);
+	} else {
+		hash_data(var.get("key") + req.url + " " + req.http.Host);
+	}
+	return (lookup);
+}
+
+# A rule that only forwards needs a backend only for what is not in the cache, or to be refreshed.
+sub choose_backend {
+	if (var.get("routed") && requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+		set req.backend_hint = requests.backend(select=LONGEST);
+	}
+}
+
+sub vcl_pipe {
+	unset bereq.http.X-Copal-Fetch;
+	set bereq.http.Connection = "Upgrade";
+	set bereq.http.Upgrade = req.http.Upgrade;
+	return (pipe);
+}
+
+sub vcl_backend_fetch {
+	if (bereq.retries == 0) {
+		var.set_real("start", std.time2real(now, 0.0));
+		var.set("fetch", bereq.http.X-Copal-Fetch);
+		unset bereq.http.X-Copal-Fetch;
+		# Varnish makes it out of HTTP/2's :scheme.
+		unset bereq.http.Scheme;
+		if (!bereq.http.X-Forwarded-Proto) {
+			set bereq.http.X-Forwarded-Proto = "http";
+		}
+	}
+	var.set_real("try", std.time2real(now, 0.0));
+	call copal_backend_fetch;
+}
+
+sub vcl_backend_response {
+	call copal_backend_response;
+}
+
+sub vcl_backend_error {
+	set beresp.http.Content-Type = "text/plain; charset=utf-8";
+	# An endpoint that is gone costs no request that can be repeated: another one gets it.
+	if (bereq.retries == 0 && (bereq.method == "GET" || bereq.method == "HEAD") && std.time2real(now, 0.0) - var.get_real("start") < 1.0) {
+		call try_again;
+	}
+	call unavailable;
+}
+
+# Only requests without a body can be sent again.
+sub try_again {
+	if (bereq.method == "GET" || bereq.method == "HEAD" || (!bereq.http.Transfer-Encoding && (!bereq.http.Content-Length || bereq.http.Content-Length == "0"))) {
+		return (retry);
+	}
+}
+
+sub unavailable {
+	set beresp.body = {"503 Service Unavailable
+"};
+	return (deliver);
+}
+
+sub respond {
+	# When draining, the reloader sets the parameter timeout_idle to 1.
+	if (sess.timeout_idle < 2s) {
+		set resp.http.Connection = "close";
+	}
+}
+
+sub vcl_deliver {
+	call respond;
+	call copal_deliver;
+}
+
+sub vcl_synth {
+	if (var.get("location")) {
+		set resp.http.Location = var.get("location");
+	}
+}
+
+sub vcl_synth {
+	call respond;
+	if (resp.status == 204) {
+		set resp.body = "";
+	} else {
+		set resp.http.Content-Type = "text/plain; charset=utf-8";
+		set resp.body = "" + resp.status + " " + resp.reason + {"
+"};
+	}
+	return (deliver);
+}
+
+# The look-up tables, now that what they call is known.
+sub vcl_init {
+	requests.add("a.test/", sub=forward, string="9d402d755cff3d28743f6526f021936e", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
+	requests.add("a.test/ws/", sub=rule_0, bool=false);
+	requests.add("a.test/ws?", sub=rule_0, bool=false);
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
+use kube::core::DynamicObject;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -53,6 +54,8 @@ pub struct DataPlanes {
 /// One data plane.
 struct Entry {
     name: String,
+    /// Objects of the data plane that this one takes the place of.
+    leftovers: Vec<DynamicObject>,
     plane: DataPlane,
     model: Model,
     renderer: Renderer,
@@ -80,11 +83,22 @@ impl DataPlanes {
             if model.ports.is_empty() && !self.entries.contains_key(gateway) {
                 continue;
             }
+            let leftovers = self.renamed(gateway, plane);
             let tools = &self.tools;
             let entry = self.entries.entry(gateway.clone());
-            let entry = entry.or_insert_with(|| Entry::start(tools, gateway, plane, world));
+            let entry = entry.or_insert_with(|| Entry::start(tools, gateway, plane, world, leftovers));
             entry.update(tools, gateway, plane, model, now);
         }
+    }
+
+    /// With another class a data plane has another name: it begins anew, and what was there before is left over.
+    fn renamed(&mut self, gateway: &ObjectKey, plane: &DataPlane) -> Vec<DynamicObject> {
+        let name = names::name(&gateway.name, &plane.class);
+        if self.entries.get(gateway).is_none_or(|entry| entry.name == name) {
+            return Vec::new();
+        }
+        let before = self.entries.remove(gateway).and_then(|entry| entry.wanted.borrow().clone());
+        before.map(|before| before.objects.to_vec()).unwrap_or_default()
     }
 
     /// Something of a data plane was deleted.
@@ -143,7 +157,13 @@ impl DataPlanes {
 
 impl Entry {
     /// Starts the tasks that publish what is wanted, and ask pods about it.
-    fn start(tools: &Tools, gateway: &ObjectKey, plane: &DataPlane, world: &World) -> Self {
+    fn start(
+        tools: &Tools,
+        gateway: &ObjectKey,
+        plane: &DataPlane,
+        world: &World,
+        leftovers: Vec<DynamicObject>,
+    ) -> Self {
         let name = names::name(&gateway.name, &plane.class);
         let (wanted, wanted_now) = watch::channel(None);
         let (published, published_now) = watch::channel(None);
@@ -163,6 +183,7 @@ impl Entry {
         tasks.spawn(acknowledge(question, tell));
         Self {
             name,
+            leftovers,
             plane: DataPlane::default(),
             model: Model::default(),
             renderer: Renderer::default(),
@@ -201,7 +222,8 @@ impl Entry {
         self.plane = plane.clone();
         let metadata = infra::metadata(gateway, plane);
         let losses = before.map(|it| it.losses).unwrap_or_default();
-        let (unwanted, uid) = (Arc::new(infra::unwanted(gateway, plane)), plane.uid.clone());
+        let unwanted = infra::unwanted(gateway, plane).into_iter().chain(self.leftovers.iter().cloned());
+        let (unwanted, uid) = (Arc::new(unwanted.collect()), plane.uid.clone());
         self.wanted.send_replace(Some(Wanted { bundle, objects, unwanted, metadata, uid, losses }));
     }
 

@@ -35,7 +35,7 @@ use crate::translate::{Report, Settings, Translator};
 const BURST: Duration = Duration::from_millis(20);
 /// As long as they go on coming that time doubles, up to this: what is published meanwhile would be outdated before
 /// pods have loaded it.
-const LONGEST_BURST: Duration = Duration::from_millis(320);
+const LONGEST_BURST: Duration = Duration::from_secs(1);
 /// How long the engine sleeps at most.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 

@@ -75,26 +75,23 @@ pub async fn publish(
             }
             continue;
         };
-        match worker.bring(&now).await {
-            Ok(()) => {
-                pause = FIRST_PAUSE;
-                told(None);
+        let trouble = match worker.bring(&now).await {
+            Ok(trouble) => {
                 published.send_replace(Some(Arc::clone(&now.bundle)));
-                if wanted.changed().await.is_err() {
-                    return;
-                }
+                trouble.map(PublishError::Apply)
             }
-            Err(error) => {
-                let message = chain(&error);
-                warn!(%gateway, error = &error as &dyn Error, "cannot publish a data plane; trying again");
-                told(Some(message));
-                worker.known = None;
-                tokio::select! {
-                    () = sleep(pause) => {}
-                    changed = wanted.changed() => if changed.is_err() { return },
-                }
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
+            Err(error) => Some(error),
+        };
+        told(trouble.as_ref().map(|error| chain(error)));
+        let retry = trouble.map(|error| {
+            warn!(%gateway, error = &error as &dyn Error, "cannot publish all of a data plane; trying again");
+            worker.known = None;
+            pause
+        });
+        pause = retry.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
+        tokio::select! {
+            () = sleep(retry.unwrap_or_default()), if retry.is_some() => {}
+            changed = wanted.changed() => if changed.is_err() { return },
         }
     }
 }
@@ -120,33 +117,40 @@ struct Known {
 
 impl Publisher {
     /// Pods need their ServiceAccount to be made and their bundle to start: the Deployment and what is about it comes
-    /// last.
-    async fn bring(&mut self, wanted: &Wanted) -> Result<(), PublishError> {
+    /// last. An object that the API server refuses holds up nothing else, and is returned.
+    async fn bring(&mut self, wanted: &Wanted) -> Result<Option<ApplyError>, PublishError> {
         let known = self.known.take().filter(|known| known.losses == wanted.losses);
         let mut known = match known {
             Some(known) => known,
             None => Known { losses: wanted.losses, ..self.resume(wanted).await? },
         };
         let is_before = |it: &&DynamicObject| !is_about_pods(it);
-        self.objects(&known, wanted.objects.iter().filter(is_before)).await?;
+        let before = self.objects(&known, wanted.objects.iter().filter(is_before)).await;
         self.bundle(&mut known, wanted).await?;
-        self.objects(&known, wanted.objects.iter().filter(|it| is_about_pods(it))).await?;
-        for object in wanted.unwanted.iter().filter(|it| !known.unwanted.contains(it)) {
-            delete(&self.client, object, |found| infra::belongs_to(found, &wanted.uid)).await?;
-        }
+        let after = self.objects(&known, wanted.objects.iter().filter(|it| is_about_pods(it))).await;
+        let deleted = self.unwanted(&known, wanted).await;
         known.objects = wanted.objects.to_vec();
         known.unwanted = wanted.unwanted.to_vec();
         self.known = Some(known);
-        Ok(())
+        Ok([before, after, deleted].into_iter().find_map(Result::err))
     }
 
+    /// Applies those that are not known; all are tried, and the first that is refused is returned.
     async fn objects<'a>(
         &self,
         known: &Known,
         wanted: impl Iterator<Item = &'a DynamicObject>,
-    ) -> Result<(), PublishError> {
+    ) -> Result<(), ApplyError> {
+        let mut outcome = Ok(());
         for object in wanted.filter(|it| !known.objects.contains(it)) {
-            apply(&self.client, object).await?;
+            outcome = outcome.and(apply(&self.client, object).await);
+        }
+        outcome
+    }
+
+    async fn unwanted(&self, known: &Known, wanted: &Wanted) -> Result<(), ApplyError> {
+        for object in wanted.unwanted.iter().filter(|it| !known.unwanted.contains(it)) {
+            delete(&self.client, object, |found| infra::belongs_to(found, &wanted.uid)).await?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, pin_mut};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -210,6 +211,7 @@ fn owned(kind: Owned) -> ApiResource {
         Owned::Role => of::<Role>(),
         Owned::RoleBinding => of::<RoleBinding>(),
         Owned::PodDisruptionBudget => of::<PodDisruptionBudget>(),
+        Owned::HorizontalPodAutoscaler => of::<HorizontalPodAutoscaler>(),
     }
 }
 

@@ -20,11 +20,12 @@ pub enum Owned {
     Role,
     RoleBinding,
     PodDisruptionBudget,
+    HorizontalPodAutoscaler,
 }
 
 impl Owned {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ConfigMap,
         Self::Secret,
         Self::Deployment,
@@ -32,6 +33,7 @@ impl Owned {
         Self::Role,
         Self::RoleBinding,
         Self::PodDisruptionBudget,
+        Self::HorizontalPodAutoscaler,
     ];
 }
 

@@ -9,11 +9,16 @@ set -euo pipefail
 "$HERE/build.sh" bench >&2
 
 # The Gateway first: only pods that exist when a test starts are measured.
-NAMESPACE=bench-routes
-k delete namespace "$NAMESPACE" --ignore-not-found --timeout=120s >&2
+# Another namespace each time: one with a Gateway takes minutes to go, as its pods may take ten to drain.
+NAMESPACE=bench-routes-$(date +%s)
+finish() {
+  kn delete gateways --all --wait=false >&2 || true
+  k delete namespace "$NAMESPACE" --wait=false >&2 || true
+}
+trap finish EXIT
 k create namespace "$NAMESPACE" >&2
 gateway bench
 programmed_gateway bench >/dev/null
 if [ -n "$EXTERNAL" ]; then measure=()   # its pods run on other machines
 else measure=(-measure "operator=$SYSTEM_NAMESPACE/$(operator_selector) data_plane=$NAMESPACE/gateway.networking.k8s.io/gateway-name=bench"); fi
-in_node "$BIN/bench-routes" -kubeconfig "$KUBECONFIG_ADMIN" -class "$CLASS" -gateway bench -namespace "$NAMESPACE" "${measure[@]}" "$@"
+in_node "$BIN/bench-routes" -keep -kubeconfig "$KUBECONFIG_ADMIN" -class "$CLASS" -gateway bench -namespace "$NAMESPACE" "${measure[@]}" "$@"

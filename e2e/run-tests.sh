@@ -12,16 +12,17 @@ passed=0 failed=0
 one() ( # in a shell of its own, so that nothing of a test outlives it
   set -euo pipefail
   . "$HERE/lib.sh"
-  NAMESPACE=copal-e2e-$(tr _ - <<<"$1")
+  # Another one each time: a namespace with a Gateway takes minutes to go, as its pods may take ten to drain.
+  NAMESPACE=e2e-$(tr _ - <<<"$1")-$(date +%s)
   SCRATCH=$(mktemp -d)
   background=()
   finish() {
     [ ${#background[@]} = 0 ] || kill "${background[@]}" 2>/dev/null || true
     rm -rf "$SCRATCH"
+    kn delete gateways --all --wait=false >/dev/null 2>&1 || true
     k delete namespace "$NAMESPACE" --wait=false --ignore-not-found >/dev/null 2>&1 || true
   }
   trap finish EXIT
-  k delete namespace "$NAMESPACE" --ignore-not-found --timeout=120s >/dev/null
   k create namespace "$NAMESPACE" >/dev/null
   wait_for 30 "service account" kn get serviceaccount default
   . "$HERE/tests/$1.sh"

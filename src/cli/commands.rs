@@ -79,12 +79,11 @@ pub fn render(args: &RenderArgs) -> Result<ExitCode, CommandError> {
 /// # Errors
 /// When folder or cluster cannot be read or the result not be written.
 pub fn status(args: &StatusArgs) -> Result<ExitCode, CommandError> {
-    let (objects, code) = match &args.source.dir {
-        Some(dir) => folder_status(dir, args)?,
-        None => {
-            let (world, code) = read_cluster()?;
-            (world.statuses().map(|(id, status)| output::live(id, status)).collect(), code)
-        }
+    let (objects, code) = if let Some(dir) = &args.source.dir {
+        folder_status(dir, args)?
+    } else {
+        let (world, code) = read_cluster()?;
+        (world.statuses().map(|(id, status)| output::live(id, status)).collect(), code)
     };
     print(&output::render(&objects, args.output).map_err(CommandError::Form)?)?;
     Ok(code)
@@ -107,18 +106,15 @@ fn folder_status(
 /// When folder or cluster cannot be read or the result not be written, and when it is not clear which Gateway of a
 /// cluster is meant.
 pub fn explain(args: &ExplainArgs) -> Result<ExitCode, CommandError> {
-    let (model, request, code) = match &args.source.dir {
-        Some(dir) => {
-            let (mut site, code) = read(dir, args.port_offset)?;
-            (site.build().translation.shared_model().clone(), request(args, args.port_offset), code)
-        }
-        None => {
-            let (world, code) = read_cluster()?;
-            let settings = Settings { addressing: Addressing::PerGateway, ..Settings::default() };
-            let models = translate(world.snapshot(), &settings).models;
-            let request = request(args, 0);
-            (choose(models, args.gateway.as_ref(), &request)?, request, code)
-        }
+    let (model, request, code) = if let Some(dir) = &args.source.dir {
+        let (mut site, code) = read(dir, args.port_offset)?;
+        (site.build().translation.shared_model().clone(), request(args, args.port_offset), code)
+    } else {
+        let (world, code) = read_cluster()?;
+        let settings = Settings { addressing: Addressing::PerGateway, ..Settings::default() };
+        let models = translate(world.snapshot(), &settings).models;
+        let request = request(args, 0);
+        (choose(models, args.gateway.as_ref(), &request)?, request, code)
     };
     let explanation = explain::explain(&model, &request);
     match args.output {

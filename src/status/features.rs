@@ -38,6 +38,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn they_are_what_the_conformance_suite_is_run_with() {
+        let tried =
+            include_str!("../../e2e/features").lines().filter(|it| !it.is_empty() && !it.starts_with('#'));
+        let mut tried: Vec<_> = tried.map(str::trim).collect();
+        tried.sort_unstable();
+        assert_eq!(FEATURES, tried);
+    }
+
+    #[test]
     fn features_are_sorted_and_told_once() {
         assert!(FEATURES.windows(2).all(|pair| pair[0] < pair[1]));
     }

@@ -25,6 +25,7 @@ sub vcl_init {
 # HTTPRoute default/r rule 0
 sub rule_0 {
 	set req.http.x-forwarded-proto = "https";
+	std.log("copal:default/r 0 default/a:80");
 	var.set("key", "aa8cfb4437e4be72c0ea81b34928f142");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -32,6 +33,7 @@ sub rule_0 {
 
 # HTTPRoute default/r rule 1
 sub rule_1 {
+	std.log("copal:default/r 1 default/b:80");
 	var.set("key", "a1b6db6049c23b6f2d3dc10e307960e0");
 	set req.backend_hint = svc_default__b__80__10-0-0-2__8080;
 	call forward;
@@ -40,6 +42,7 @@ sub rule_1 {
 # HTTPRoute default/r rule 0
 sub rule_2 {
 	set req.http.x-forwarded-proto = "https";
+	std.log("copal:default/r 0 default/a:80");
 	var.set("key", "2f65aae7c62745546090648ddc31f1b8");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -47,6 +50,7 @@ sub rule_2 {
 
 # HTTPRoute default/r rule 1
 sub rule_3 {
+	std.log("copal:default/r 1 default/b:80");
 	var.set("key", "ac265c7e99a4a14061472e0c437f11f7");
 	set req.backend_hint = svc_default__b__80__10-0-0-2__8080;
 	call forward;

@@ -15,6 +15,8 @@ backend svc_default__a__80__10-0-0-1__8080 { .host = "10.0.0.1"; .port = "8080";
 sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
+	# Rules that only forward: route, rule and backend.
+	new names = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -31,6 +33,12 @@ sub forward {
 		return (pass);
 	}
 	return (hash);
+}
+
+# A rule that only forwards; its name is for the access log.
+sub forward_plain {
+	std.log(names.element(n=requests.integer(select=LONGEST)));
+	call forward;
 }
 
 # Which rule a request is for. A subroutine that returns has found none.
@@ -184,6 +192,7 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	requests.add("https-443/b.test/", sub=forward, string="be621e1a21086bfc436eda9771618422", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
-	requests.add("http-8443/a.test/", sub=forward, string="9d402d755cff3d28743f6526f021936e", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
+	names.add("copal:default/both 0 default/a:80");
+	requests.add("https-443/b.test/", sub=forward_plain, string="be621e1a21086bfc436eda9771618422", backend=svc_default__a__80__10-0-0-1__8080, integer=1, bool=true);
+	requests.add("http-8443/a.test/", sub=forward_plain, string="9d402d755cff3d28743f6526f021936e", backend=svc_default__a__80__10-0-0-1__8080, integer=1, bool=true);
 }

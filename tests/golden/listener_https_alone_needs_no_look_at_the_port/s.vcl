@@ -14,6 +14,8 @@ backend svc_default__a__80__10-0-0-1__8080 { .host = "10.0.0.1"; .port = "8080";
 sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
+	# Rules that only forward: route, rule and backend.
+	new names = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -30,6 +32,12 @@ sub forward {
 		return (pass);
 	}
 	return (hash);
+}
+
+# A rule that only forwards; its name is for the access log.
+sub forward_plain {
+	std.log(names.element(n=requests.integer(select=LONGEST)));
+	call forward;
 }
 
 # Which rule a request is for. A subroutine that returns has found none.
@@ -177,5 +185,6 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	requests.add("one.test/", sub=forward, string="0f2e746010f9c04a4dc05e6b58baf7f6", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
+	names.add("copal:default/all 0 default/a:80");
+	requests.add("one.test/", sub=forward_plain, string="0f2e746010f9c04a4dc05e6b58baf7f6", backend=svc_default__a__80__10-0-0-1__8080, integer=1, bool=true);
 }

@@ -19,6 +19,8 @@ backend svc_default__b__80__10-0-0-2__8080 { .host = "10.0.0.2"; .port = "8080";
 sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
+	# Rules that only forward: route, rule and backend.
+	new names = selector.set();
 	new domains_80 = selector.set();
 	new domains_443 = selector.set();
 }
@@ -27,6 +29,7 @@ sub vcl_init {
 
 # HTTPRoute default/secure rule 0
 sub rule_0 {
+	std.log("copal:default/secure 0 default/a:80");
 	var.set("key", "0f2e746010f9c04a4dc05e6b58baf7f6");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -44,6 +47,12 @@ sub forward {
 		return (pass);
 	}
 	return (hash);
+}
+
+# A rule that only forwards; its name is for the access log.
+sub forward_plain {
+	std.log(names.element(n=requests.integer(select=LONGEST)));
+	call forward;
 }
 
 # Which rule a request is for. A subroutine that returns has found none.
@@ -228,7 +237,8 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	requests.add("http-80/a.one.test/", sub=forward, string="a1b6db6049c23b6f2d3dc10e307960e0", backend=svc_default__b__80__10-0-0-2__8080, bool=true);
+	names.add("copal:default/plain 0 default/b:80");
+	requests.add("http-80/a.one.test/", sub=forward_plain, string="a1b6db6049c23b6f2d3dc10e307960e0", backend=svc_default__b__80__10-0-0-2__8080, integer=1, bool=true);
 	domains_80.add(".one.test", sub=host_1);
 	domains_443.add(".one.test", sub=host_2);
 }

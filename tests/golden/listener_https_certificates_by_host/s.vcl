@@ -16,6 +16,8 @@ backend svc_default__a__80__10-0-0-1__8080 { .host = "10.0.0.1"; .port = "8080";
 sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
+	# Rules that only forward: route, rule and backend.
+	new names = selector.set();
 	new domains_443 = selector.set();
 }
 
@@ -23,6 +25,7 @@ sub vcl_init {
 
 # HTTPRoute default/all rule 0
 sub rule_0 {
+	std.log("copal:default/all 0 default/a:80");
 	var.set("key", "8a4f732fba04cb0ed6e0f2742dc93d0b");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -30,6 +33,7 @@ sub rule_0 {
 
 # HTTPRoute default/all rule 0
 sub rule_1 {
+	std.log("copal:default/all 0 default/a:80");
 	var.set("key", "4cfda25e20937d7334cbbfd1858f3905");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -47,6 +51,12 @@ sub forward {
 		return (pass);
 	}
 	return (hash);
+}
+
+# A rule that only forwards; its name is for the access log.
+sub forward_plain {
+	std.log(names.element(n=requests.integer(select=LONGEST)));
+	call forward;
 }
 
 # Which rule a request is for. A subroutine that returns has found none.
@@ -214,6 +224,7 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	requests.add("shop.two.test/", sub=forward, string="fde5c2cd1da14045fcd5ee9c15e1ac8c", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
+	names.add("copal:default/all 0 default/a:80");
+	requests.add("shop.two.test/", sub=forward_plain, string="fde5c2cd1da14045fcd5ee9c15e1ac8c", backend=svc_default__a__80__10-0-0-1__8080, integer=1, bool=true);
 	domains_443.add(".two.test", sub=host_1);
 }

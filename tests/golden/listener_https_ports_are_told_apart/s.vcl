@@ -18,12 +18,15 @@ backend svc_default__b__80__10-0-0-2__8080 { .host = "10.0.0.2"; .port = "8080";
 sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
+	# Rules that only forward: route, rule and backend.
+	new names = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
 
 # HTTPRoute default/both rule 0
 sub rule_0 {
+	std.log("copal:default/both 0 default/a:80");
 	var.set("key", "8e85ea036428e3aadb22c2fe53e86081");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -41,6 +44,12 @@ sub forward {
 		return (pass);
 	}
 	return (hash);
+}
+
+# A rule that only forwards; its name is for the access log.
+sub forward_plain {
+	std.log(names.element(n=requests.integer(select=LONGEST)));
+	call forward;
 }
 
 # Which rule a request is for. A subroutine that returns has found none.
@@ -200,7 +209,9 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	requests.add("https-8443/b.two.test/", sub=forward, string="a1cbedd96fe474c67922283021297185", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
-	requests.add("https-8443/b.two.test/b/", sub=forward, string="9878f2abac6671d6fda9c3d5fd5a4d32", backend=svc_default__b__80__10-0-0-2__8080, bool=true);
-	requests.add("https-8443/b.two.test/b?", sub=forward, string="9878f2abac6671d6fda9c3d5fd5a4d32", backend=svc_default__b__80__10-0-0-2__8080, bool=true);
+	names.add("copal:default/both 0 default/a:80");
+	names.add("copal:default/second 0 default/b:80");
+	requests.add("https-8443/b.two.test/", sub=forward_plain, string="a1cbedd96fe474c67922283021297185", backend=svc_default__a__80__10-0-0-1__8080, integer=1, bool=true);
+	requests.add("https-8443/b.two.test/b/", sub=forward_plain, string="9878f2abac6671d6fda9c3d5fd5a4d32", backend=svc_default__b__80__10-0-0-2__8080, integer=2, bool=true);
+	requests.add("https-8443/b.two.test/b?", sub=forward_plain, string="9878f2abac6671d6fda9c3d5fd5a4d32", backend=svc_default__b__80__10-0-0-2__8080, integer=2, bool=true);
 }

@@ -15,12 +15,15 @@ backend svc_default__a__80__10-0-0-1__8080 { .host = "10.0.0.1"; .port = "8080";
 sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
+	# Rules that only forward: route, rule and backend.
+	new names = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
 
 # HTTPRoute default/all rule 0
 sub rule_0 {
+	std.log("copal:default/all 0 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -38,6 +41,12 @@ sub forward {
 		return (pass);
 	}
 	return (hash);
+}
+
+# A rule that only forwards; its name is for the access log.
+sub forward_plain {
+	std.log(names.element(n=requests.integer(select=LONGEST)));
+	call forward;
 }
 
 # Which rule a request is for. A subroutine that returns has found none.
@@ -203,5 +212,6 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	requests.add("https-443/one.test/", sub=forward, string="20348f0cbcc258a3ed8e3e10eef5a4d3", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
+	names.add("copal:default/all 0 default/a:80");
+	requests.add("https-443/one.test/", sub=forward_plain, string="20348f0cbcc258a3ed8e3e10eef5a4d3", backend=svc_default__a__80__10-0-0-1__8080, integer=1, bool=true);
 }

@@ -18,6 +18,7 @@ sub vcl_init {
 
 # HTTPRoute default/all rule 0
 sub rule_0 {
+	std.log("copal:default/all 0 default/a:80");
 	var.set("key", "0f2e746010f9c04a4dc05e6b58baf7f6");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;

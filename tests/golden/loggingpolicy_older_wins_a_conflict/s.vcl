@@ -18,6 +18,7 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 0
 sub rule_0 {
+	std.log("copal:default/r 0 default/a:80");
 	var.set("key", "9d402d755cff3d28743f6526f021936e");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
@@ -67,6 +68,7 @@ sub vcl_hash {
 
 sub vcl_pipe {
 	unset bereq.http.X-Copal-Fetch;
+	call tell_scheme;
 	set bereq.http.Connection = "Upgrade";
 	set bereq.http.Upgrade = req.http.Upgrade;
 	return (pipe);
@@ -77,16 +79,26 @@ sub vcl_backend_fetch {
 		var.set_real("start", std.time2real(now, 0.0));
 		var.set("fetch", bereq.http.X-Copal-Fetch);
 		unset bereq.http.X-Copal-Fetch;
-		# Varnish makes it out of HTTP/2's :scheme.
-		unset bereq.http.Scheme;
-		if (!bereq.http.X-Forwarded-Proto) {
-			set bereq.http.X-Forwarded-Proto = "http";
-		}
+		call tell_scheme;
 	}
 	var.set_real("try", std.time2real(now, 0.0));
 }
 
+# The scheme that the client uses, whatever it says itself.
+sub tell_scheme {
+	# Varnish makes it out of HTTP/2's :scheme.
+	unset bereq.http.Scheme;
+	set bereq.http.X-Forwarded-Proto = "http";
+}
+
 sub vcl_backend_response {
+	# The cache tells schemes apart by itself, and requests are looked up without this header.
+	if (beresp.http.Vary ~ "(?i)x-forwarded-proto") {
+		set beresp.http.Vary = regsub(regsuball(beresp.http.Vary, "(?i)(^|,)\s*x-forwarded-proto\s*(?=,|$)", ""), "^\s*,\s*", "");
+		if (beresp.http.Vary == "") {
+			unset beresp.http.Vary;
+		}
+	}
 }
 
 sub vcl_backend_error {

@@ -19,90 +19,105 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 2
 sub rule_0 {
+	std.log("copal:default/r 2 -");
 	var.set("location", "http://" + "to.test" + ":8443" + req.url);
 	return (synth(302));
 }
 
 # HTTPRoute default/r rule 4
 sub rule_1 {
+	std.log("copal:default/r 4 -");
 	var.set("location", "https://" + "to.test" + req.url);
 	return (synth(302));
 }
 
 # HTTPRoute default/r rule 0
 sub rule_2 {
+	std.log("copal:default/r 0 -");
 	var.set("location", "http://" + "to.test" + req.url);
 	return (synth(302));
 }
 
 # HTTPRoute default/r rule 1
 sub rule_3 {
+	std.log("copal:default/r 1 -");
 	var.set("location", "http://" + "to.test" + ":443" + req.url);
 	return (synth(302));
 }
 
 # HTTPRoute default/r rule 3
 sub rule_4 {
+	std.log("copal:default/r 3 -");
 	var.set("location", "http://" + "to.test" + req.url);
 	return (synth(302));
 }
 
 # HTTPRoute default/r rule 2
 sub rule_5 {
+	std.log("copal:default/r 2 -");
 	var.set("location", "https://" + "to.test" + ":8443" + req.url);
 	return (synth(302));
 }
 
 # HTTPRoute default/r rule 4
 sub rule_6 {
+	std.log("copal:default/r 4 -");
 	var.set("location", "https://" + "to.test" + req.url);
 	return (synth(302));
 }
 
 # HTTPRoute default/r rule 0
 sub rule_7 {
+	std.log("copal:default/r 0 -");
 	var.set("location", "https://" + "to.test" + req.url);
 	return (synth(302));
 }
 
 # HTTPRoute default/r rule 1
 sub rule_8 {
+	std.log("copal:default/r 1 -");
 	var.set("location", "https://" + "to.test" + req.url);
 	return (synth(302));
 }
 
 # HTTPRoute default/r rule 3
 sub rule_9 {
+	std.log("copal:default/r 3 -");
 	var.set("location", "http://" + "to.test" + req.url);
 	return (synth(302));
 }
 
 # HTTPRoute default/r rule 2
 sub rule_10 {
+	std.log("copal:default/r 2 -");
 	var.set("location", "https://" + "to.test" + ":8443" + req.url);
 	return (synth(302));
 }
 
 # HTTPRoute default/r rule 4
 sub rule_11 {
+	std.log("copal:default/r 4 -");
 	var.set("location", "https://" + "to.test" + req.url);
 	return (synth(302));
 }
 
 # HTTPRoute default/r rule 0
 sub rule_12 {
+	std.log("copal:default/r 0 -");
 	var.set("location", "https://" + "to.test" + ":8443" + req.url);
 	return (synth(302));
 }
 
 # HTTPRoute default/r rule 1
 sub rule_13 {
+	std.log("copal:default/r 1 -");
 	var.set("location", "https://" + "to.test" + req.url);
 	return (synth(302));
 }
 
 # HTTPRoute default/r rule 3
 sub rule_14 {
+	std.log("copal:default/r 3 -");
 	var.set("location", "http://" + "to.test" + req.url);
 	return (synth(302));
 }

@@ -32,12 +32,15 @@ backend svc_default__ws__80__10-0-0-4__8080 { .host = "10.0.0.4"; .port = "8080"
 sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
+	# Rules that only forward: route, rule and backend.
+	new names = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
 
 # HTTPRoute default/r rule 1
 sub rule_0 {
+	std.log("copal:default/r 1 default/ws:80");
 	var.set("key", "72fd9ebf1adb2627ddf2f635fd81906c");
 	set req.backend_hint = svc_default__ws__80__10-0-0-4__8080;
 	if (req.method == "GET" && req.http.Upgrade ~ "(?i)^websocket$") {
@@ -61,6 +64,12 @@ sub forward {
 		return (pass);
 	}
 	return (hash);
+}
+
+# A rule that only forwards; its name is for the access log.
+sub forward_plain {
+	std.log(names.element(n=requests.integer(select=LONGEST)));
+	call forward;
 }
 
 # Which rule a request is for. A subroutine that returns has found none.
@@ -120,6 +129,7 @@ sub choose_backend {
 
 sub vcl_pipe {
 	unset bereq.http.X-Copal-Fetch;
+	call tell_scheme;
 	set bereq.http.Connection = "Upgrade";
 	set bereq.http.Upgrade = req.http.Upgrade;
 	return (pipe);
@@ -130,17 +140,27 @@ sub vcl_backend_fetch {
 		var.set_real("start", std.time2real(now, 0.0));
 		var.set("fetch", bereq.http.X-Copal-Fetch);
 		unset bereq.http.X-Copal-Fetch;
-		# Varnish makes it out of HTTP/2's :scheme.
-		unset bereq.http.Scheme;
-		if (!bereq.http.X-Forwarded-Proto) {
-			set bereq.http.X-Forwarded-Proto = "http";
-		}
+		call tell_scheme;
 	}
 	var.set_real("try", std.time2real(now, 0.0));
 	call copal_backend_fetch;
 }
 
+# The scheme that the client uses, whatever it says itself.
+sub tell_scheme {
+	# Varnish makes it out of HTTP/2's :scheme.
+	unset bereq.http.Scheme;
+	set bereq.http.X-Forwarded-Proto = "http";
+}
+
 sub vcl_backend_response {
+	# The cache tells schemes apart by itself, and requests are looked up without this header.
+	if (beresp.http.Vary ~ "(?i)x-forwarded-proto") {
+		set beresp.http.Vary = regsub(regsuball(beresp.http.Vary, "(?i)(^|,)\s*x-forwarded-proto\s*(?=,|$)", ""), "^\s*,\s*", "");
+		if (beresp.http.Vary == "") {
+			unset beresp.http.Vary;
+		}
+	}
 	call copal_backend_response;
 }
 
@@ -198,7 +218,8 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	requests.add("a.test/", sub=forward, string="9d402d755cff3d28743f6526f021936e", backend=svc_default__a__80__10-0-0-1__8080, bool=true);
+	names.add("copal:default/r 0 default/a:80");
+	requests.add("a.test/", sub=forward_plain, string="9d402d755cff3d28743f6526f021936e", backend=svc_default__a__80__10-0-0-1__8080, integer=1, bool=true);
 	requests.add("a.test/ws/", sub=rule_0, bool=false);
 	requests.add("a.test/ws?", sub=rule_0, bool=false);
 }

@@ -3,21 +3,24 @@
 //! The way of the data, which is also the map of this crate:
 //!
 //! ```text
-//! manifest files │ watches → snapshot → translate → (model, report)
-//!                                  model  → vcl    → bundle → reloader → varnishd
-//!                                  report → status
+//! manifest files │ watches → snapshot → translate → (model, data plane, report)
+//!                                  model      → vcl    → bundle → reloader → varnishd, relay
+//!                                  data plane → infra  → Deployment, Service …
+//!                                  report     → status
 //! ```
 //!
-//! Everything that decides is pure (no clock, file, network, random or async): [`snapshot`], [`model`],
-//! [`translate`], [`status`], [`vcl`], [`explain`], [`bundle`]. Everything that does I/O decides nothing:
-//! [`standalone`], [`reloader`], [`relay`],
-//! [`bundle_folder`], [`telemetry`]. Dependencies point one way:
+//! Everything that decides is pure (no clock, file, network, random or async): [`api`], [`snapshot`],
+//! [`model`], [`translate`], [`status`], [`vcl`], [`infra`], [`explain`], [`bundle`]. Everything that does I/O decides
+//! nothing: [`controllers`], [`standalone`], [`cli`], [`reloader`], [`reloader_client`], [`relay`], [`bundle_folder`],
+//! [`telemetry`]. Dependencies point one way:
 //!
 //! ```text
-//! bins → standalone, reloader, relay, bundle_folder, telemetry → status, vcl, explain → translate → model, snapshot
+//! bins → cli → controllers, standalone → status, vcl, infra, explain → translate → snapshot, api, bundle → model
+//! bins → reloader, relay → bundle_folder → bundle
 //! ```
 //!
-//! `vcl`, `reloader` and `relay` never see a Gateway API type. `tests/layers.rs` holds all of this.
+//! `vcl`, `reloader` and `relay` never see a Gateway API type. `tests/layers.rs` holds all of this; what happens to a
+//! change and to a request is in `docs/architecture.md`.
 
 pub mod api;
 pub mod bundle;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # crds.sh [standard|experimental]: installs the Gateway API's CRDs, of the version that conformance/go.mod names, out of
-# the Go module itself. Idempotent. Default: experimental, which retries and CORS need. In a cluster that is not ours,
+# the Go module itself. Idempotent. Default: experimental, which retries need. In a cluster that is not ours,
 # CRDs that are there are left as they are.
 set -euo pipefail
 . "$(dirname "$0")/config.sh"

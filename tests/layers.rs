@@ -84,6 +84,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "controllers",
         may_use: &[
+            "api",
             "bundle",
             "infra",
             "model",

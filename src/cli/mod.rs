@@ -126,6 +126,7 @@ pub struct StatusArgs {
 
 /// `copal explain`.
 #[derive(Clone, Debug, Args)]
+#[command(allow_missing_positional = true)]
 pub struct ExplainArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
@@ -283,6 +284,19 @@ mod tests {
         let options = run::Options::from(args);
         assert_eq!(options.varnishd_arguments, ["-p", "debug=+req_state"]);
         assert_eq!((options.port_offset, options.log_format.as_str()), (0, "text"));
+    }
+
+    #[test]
+    fn a_folder_or_a_cluster_is_explained() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["copal", "explain"], words].concat());
+        let Command::Explain(args) = parse(&["--cluster", "http://a.test/"]).unwrap().command else {
+            panic!("not explain")
+        };
+        assert!(args.source.cluster && args.source.dir.is_none() && args.gateway.is_none());
+        assert!(parse(&["--cluster", "--gateway", "a/b", "http://a.test/"]).is_ok());
+        for wrong in [&["http://a.test/"][..], &["--cluster"], &["m", "--gateway", "a/b", "http://a.test/"]] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! One engine for all kinds, instead of a controller each: they need the same snapshot and the same translation, and
-//! whatever any of them sees can change what all of them have to say (docs/adr/0008). What decides is pure: [`world`],
+//! whatever any of them sees can change what all of them have to say (docs/adr/0009). What decides is pure: [`world`],
 //! [`outbox`], [`progress`], [`events::notable`].
 
 pub mod acknowledge;

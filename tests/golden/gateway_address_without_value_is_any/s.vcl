@@ -18,23 +18,20 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 0
 sub rule_0 {
-	var.set("key", "9d402d755cff3d28743f6526f021936e");
+	var.set("key", "9d402d755cff3d28");
 	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
 }
 
 # What is looked up in the cache, and what is not.
 sub forward {
-	if (req.method != "GET" && req.method != "HEAD") {
-		if (req.method == "CONNECT" || req.method == "PRI") {
-			return (synth(405));
-		}
-		return (pass);
+	if ((req.method == "GET" || req.method == "HEAD") && !req.http.Authorization && !req.http.Cookie) {
+		return (hash);
 	}
-	if (req.http.Authorization || req.http.Cookie) {
-		return (pass);
+	if (req.method == "CONNECT" || req.method == "PRI") {
+		return (synth(405));
 	}
-	return (hash);
+	return (pass);
 }
 
 # Which rule a request is for. A subroutine that returns has found none.
@@ -51,22 +48,32 @@ sub port_80 {
 }
 
 sub vcl_recv {
+	call look_up;
+	return (synth(404));
+}
+
+# What is slow is not in vcl_recv: a subroutine prepares the modules that it names, whether it gets to them or not.
+sub look_up {
 	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
 	if (req.http.Host ~ "[[:upper:]]") {
 		set req.http.Host = std.tolower(req.http.Host);
 	}
 	call port_80;
-	return (synth(404));
 }
 
 sub vcl_hash {
 	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
-	hash_data(var.get("key") + req.url + " " + req.http.Host);
+	call hash_by_rule;
 	return (lookup);
+}
+
+sub hash_by_rule {
+	hash_data(var.get("key") + req.url + " " + req.http.Host);
 }
 
 sub vcl_pipe {
 	unset bereq.http.X-Copal-Fetch;
+	call tell_scheme;
 	set bereq.http.Connection = "Upgrade";
 	set bereq.http.Upgrade = req.http.Upgrade;
 	return (pipe);
@@ -77,16 +84,26 @@ sub vcl_backend_fetch {
 		var.set_real("start", std.time2real(now, 0.0));
 		var.set("fetch", bereq.http.X-Copal-Fetch);
 		unset bereq.http.X-Copal-Fetch;
-		# Varnish makes it out of HTTP/2's :scheme.
-		unset bereq.http.Scheme;
-		if (!bereq.http.X-Forwarded-Proto) {
-			set bereq.http.X-Forwarded-Proto = "http";
-		}
+		call tell_scheme;
 	}
 	var.set_real("try", std.time2real(now, 0.0));
 }
 
+# The scheme that the client uses, whatever it says itself.
+sub tell_scheme {
+	# Varnish makes it out of HTTP/2's :scheme.
+	unset bereq.http.Scheme;
+	set bereq.http.X-Forwarded-Proto = "http";
+}
+
 sub vcl_backend_response {
+	# The cache tells schemes apart by itself, and requests are looked up without this header.
+	if (beresp.http.Vary ~ "(?i)x-forwarded-proto") {
+		set beresp.http.Vary = regsub(regsuball(beresp.http.Vary, "(?i)(^|,)\s*x-forwarded-proto\s*(?=,|$)", ""), "^\s*,\s*", "");
+		if (beresp.http.Vary == "") {
+			unset beresp.http.Vary;
+		}
+	}
 }
 
 sub vcl_backend_error {
@@ -120,6 +137,7 @@ sub respond {
 
 sub vcl_deliver {
 	call respond;
+	return (deliver);
 }
 
 sub vcl_synth {

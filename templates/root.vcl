@@ -32,23 +32,6 @@ sub {{ table.sub }} {
 {%- include "hosts.vcl" %}
 }
 {% endfor %}
-{%- if !steps.is_empty() %}
-# Other hosts are found by their place in the order of names.
-sub by_name {
-{%- for step in steps %}
-{%- match step %}
-{%- when Step::If(tabs, limit) %}
-{{ tabs }}if (req.http.Host < {{ limit }}) {
-{%- when Step::Else(tabs) %}
-{{ tabs }}} else {
-{%- when Step::Call(tabs, sub) %}
-{{ tabs }}call {{ sub }};
-{%- when Step::End(tabs) %}
-{{ tabs }}}
-{%- endmatch %}
-{%- endfor %}
-}
-{% endif %}
 sub vcl_recv {
 	if (req.http.Host ~ "[^a-z0-9.-]|\.$") {
 		# In lower case, without port and trailing dot.
@@ -68,9 +51,22 @@ sub vcl_recv {
 	call {{ port.table.sub }};
 {%- endmatch %}
 {%- endfor %}
-{%- if !steps.is_empty() %}
-	call by_name;
+{%- if steps.len() > 1 %}
+	# Other hosts are found by their place in the order of names. It is cheaper to read there than among the headers.
+	set client.identity = req.http.Host;
 {%- endif %}
+{%- for step in steps %}
+{%- match step %}
+{%- when Step::If(tabs, limit) %}
+{{ tabs }}if (client.identity < {{ limit }}) {
+{%- when Step::Else(tabs) %}
+{{ tabs }}} else {
+{%- when Step::To(tabs, label) %}
+{{ tabs }}return (vcl({{ label }}));
+{%- when Step::End(tabs) %}
+{{ tabs }}}
+{%- endmatch %}
+{%- endfor %}
 	return (synth(404));
 }
 

@@ -29,15 +29,17 @@ backend default none;
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
+{%- if logs %}
 {%- for name in names %}
 	names.add({{ name }});
 {%- endfor %}
+{%- endif %}
 {%- for request in requests %}
 {%- match request.plain %}
 {%- when Some((plain, name)) %}
-	requests.add({{ request.text }}, sub={{ request.sub }}, string={{ plain.key }}, backend={{ plain.backend }}, integer={{ name }}, bool=true);
+	requests.add({{ request.text }}, sub={{ request.sub }}, string={{ plain.key }}, backend={{ plain.backend }}{% if logs %}, integer={{ name }}{% endif %});
 {%- when None %}
-	requests.add({{ request.text }}, sub={{ request.sub }}, bool=false);
+	requests.add({{ request.text }}, sub={{ request.sub }});
 {%- endmatch %}
 {%- endfor %}
 {%- for port in ports %}

@@ -341,24 +341,34 @@ fn one_route_on_two_gateways_answers_on_both() {
 }
 
 /// More hosts than one VCL holds.
+const MANY: usize = 150;
+
+fn four_rules(backend: &str) -> String {
+    let rule = |n| {
+        format!("- matches: [{{path: {{value: /{n}}}}}]\n  backendRefs: [{{name: {backend}, port: 80}}]\n")
+    };
+    (0..4).map(rule).collect()
+}
+
+/// Routes for n0.many.test, n1.many.test and so on, to `even` and `odd` in turns.
+fn many_routes() -> String {
+    let number = |n: usize| {
+        route(&format!("n{n}"), &[&format!("n{n}.many.test")], &four_rules(["even", "odd"][n % 2]))
+    };
+    (0..MANY).map(number).collect()
+}
+
+fn has_many_shards(gateway: &Gateway) -> bool {
+    gateway.status()["vcls"].as_array().is_some_and(|vcls| vcls.len() > 4)
+}
+
 #[test]
 fn many_hosts_are_found_by_their_place_in_the_order_of_names() {
-    const HOSTS: usize = 150;
     let [even, odd, wild] = Backend::group(["even", "odd", "wild"]);
-    let rules = |backend: &str| {
-        (0..4)
-            .map(|n| {
-                format!(
-                    "- matches: [{{path: {{value: /{n}}}}}]\n  backendRefs: [{{name: {backend}, port: 80}}]\n"
-                )
-            })
-            .collect::<String>()
-    };
-    let number =
-        |n: usize| route(&format!("n{n}"), &[&format!("n{n}.many.test")], &rules(["even", "odd"][n % 2]));
+    let rules = four_rules;
     let manifests = [
         services(&[&even, &odd, &wild]),
-        (0..HOSTS).map(number).collect(),
+        many_routes(),
         route("wild", &["*.wild.test"], &rules("wild")),
         route("below", &["n7.wild.test"], &rules("odd")),
     ];
@@ -366,10 +376,9 @@ fn many_hosts_are_found_by_their_place_in_the_order_of_names() {
         &[80],
         &[("gw.yaml", gateway("gw", &listener("http", 80))), ("r.yaml", manifests.concat())],
     );
-    let shards = gateway.status()["vcls"].as_array().map_or(0, Vec::len);
-    assert!(shards > 4, "{}", gateway.status());
+    assert!(has_many_shards(&gateway), "{}", gateway.status());
     let each = |n: usize| format!("GET n{n}.many.test/{} -> 200 {}\n", n % 4, ["even", "odd"][n % 2]);
-    gateway.check(&(0..HOSTS).map(each).collect::<String>());
+    gateway.check(&(0..MANY).map(each).collect::<String>());
     gateway.check(
         "
         GET N77.Many.Test/1           -> 200 odd
@@ -385,6 +394,51 @@ fn many_hosts_are_found_by_their_place_in_the_order_of_names() {
         GET X.Y.wild.test:80/2        -> 200 wild
         GET n7.wild.test/2            -> 200 odd
         GET n7.wild.test/5            -> 404
+        ",
+    );
+}
+
+/// A listener without routes keeps its hosts from those of wider listeners.
+#[test]
+fn among_many_hosts_a_listener_without_routes_answers_for_its_own() {
+    let [even, odd, any] = Backend::group(["even", "odd", "any"]);
+    let manifests = [
+        services(&[&even, &odd, &any]),
+        many_routes(),
+        route_on("\n- {name: gw, sectionName: wide}\n", "any", &["*.test"], &to("any")),
+    ];
+    let closed = "\
+- name: wide
+  port: 80
+  protocol: HTTP
+  hostname: '*.test'
+- name: many
+  port: 80
+  protocol: HTTP
+  hostname: '*.many.test'
+- name: closed
+  port: 80
+  protocol: HTTP
+  hostname: '*.closed.test'
+- name: rest
+  port: 80
+  protocol: HTTP
+";
+    let gateway =
+        Gateway::start(&[80], &[("gw.yaml", gateway("gw", closed)), ("r.yaml", manifests.concat())]);
+    assert!(has_many_shards(&gateway), "{}", gateway.status());
+    gateway.check(
+        "
+        GET n7.many.test/3            -> 200 odd
+        GET n8.many.test:80/3         -> 200 even
+        GET n7.many.test/4            -> 404
+        GET x.many.test/3             -> 404
+        GET x.closed.test/            -> 404
+        GET n7.closed.test/3          -> 404
+        GET x.test/                   -> 200 any
+        GET n7.other.test/            -> 200 any
+        GET n7.many/3                 -> 404
+        GET other/                    -> 404
         ",
     );
 }
@@ -413,5 +467,7 @@ fn a_host_with_anything_but_a_name_in_it_is_a_bad_request() {
     for host in ["bad-hosts.test", "other_host", "[::1]:80", "192.0.2.1:80"] {
         assert_eq!(status(host), 404, "{host}");
     }
+    // Nor part of the host as part of the path.
+    assert_eq!(gateway.send(&get("bad-hosts", ".test/open")).status, 404);
     assert_eq!(one.requests(), 0);
 }

@@ -35,6 +35,8 @@ pub struct Model {
     pub tls: BTreeMap<u16, TlsPort>,
     /// VCL of the user's own, a part of all that is generated.
     pub user_vcl: Option<UserVcl>,
+    /// Whether there is an access log that rules are to name themselves to.
+    pub logs: bool,
 }
 
 /// What is presented to TLS clients on a port.

@@ -101,7 +101,8 @@ impl Translation {
     /// The model of the one data plane that all Gateways share, with [`Addressing::Shared`].
     #[must_use]
     pub fn shared_model(&self) -> &Model {
-        static NOTHING: Model = Model { ports: BTreeMap::new(), tls: BTreeMap::new(), user_vcl: None };
+        static NOTHING: Model =
+            Model { ports: BTreeMap::new(), tls: BTreeMap::new(), user_vcl: None, logs: false };
         self.models.get(&ObjectKey::default()).unwrap_or(&NOTHING)
     }
 
@@ -161,11 +162,13 @@ fn translate_with(
         attached.collect(&read, &mut collectors, &mut counts);
         report.routes.insert(key.clone(), attached.report(route, &read));
     }
+    let all = planes.all();
     let models = collectors.into_iter().map(|(plane, it)| {
         let user_vcl = planes.user_vcl(&plane).cloned();
-        (plane, Model { user_vcl, ..it.finish() })
+        let logs = all.get(&plane).is_some_and(|it| it.logging.is_some());
+        (plane, Model { user_vcl, logs, ..it.finish() })
     });
-    let (models, planes) = (models.collect(), planes.all());
+    let (models, planes) = (models.collect(), all);
     report_listeners(&mut report, parents, &counts);
     Translation { models, planes, report }
 }

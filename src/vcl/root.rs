@@ -8,7 +8,7 @@ use super::hosts::HostTable;
 use super::literal::{VclExpr, VclIdent, VclString};
 use super::shards::{Members, Ranges};
 use super::sockets::{Port, Sockets};
-use crate::model::{HostPattern, Model};
+use crate::model::{HostPattern, Model, VirtualHosts};
 
 /// What the root is made from: equal contents give equal VCL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,27 +29,40 @@ impl Content {
         let by_host: BTreeMap<&HostPattern, &String> =
             members.iter().flat_map(|(name, hosts)| hosts.iter().map(move |host| (*host, name))).collect();
         let shard = |host: &HostPattern| Some((host.clone(), (*by_host.get(host)?).clone()));
-        let ports = Port::all(model).zip(model.ports.values()).map(|(port, hosts)| {
-            let has_wildcards =
-                hosts.keys().next_back().is_some_and(|host| !matches!(host, HostPattern::Exact(_)));
-            let listed = hosts
-                .keys()
-                .filter(|host| has_wildcards && !goes_by_ranges(host, |wide| hosts.contains_key(wide)));
-            (port, listed.filter_map(shard).collect::<BTreeMap<_, _>>())
-        });
+        let ports = Port::all(model)
+            .zip(model.ports.values())
+            .map(|(port, hosts)| (port, listed(hosts).filter_map(shard).collect::<BTreeMap<_, _>>()));
         Self { ranges, listed: ports.filter(|(_, listed)| !listed.is_empty()).collect(), sockets }
     }
 }
 
-/// Whether no wildcard of the port covers a host.
-fn goes_by_ranges(host: &HostPattern, is_there: impl Fn(&HostPattern) -> bool) -> bool {
-    matches!(host, HostPattern::Exact(_)) && !host.wider().any(|wide| is_there(&wide))
+/// Wildcards, and the hosts that they must not serve. A wildcard without rules counts only where it keeps hosts from
+/// a wider one that has some: else its hosts are not found whichever shard they lead to, and a listener for all hosts
+/// does not make each of them known here.
+fn listed(hosts: &VirtualHosts) -> impl Iterator<Item = &HostPattern> {
+    let is_wild = |host: &HostPattern| !matches!(host, HostPattern::Exact(_));
+    let serves = |host: &HostPattern| is_wild(host) && has_rules(hosts, host);
+    let wild: BTreeSet<&HostPattern> = hosts
+        .keys()
+        .filter(|host| is_wild(host) && (serves(host) || host.wider().any(|wide| serves(&wide))))
+        .collect();
+    hosts.keys().filter(move |host| wild.contains(host) || host.wider().any(|wide| wild.contains(&wide)))
+}
+
+/// Whether a host of a port, or one that it falls back to, has rules.
+fn has_rules(hosts: &VirtualHosts, host: &HostPattern) -> bool {
+    let mut next = hosts.get(host);
+    while let Some(it) = next.filter(|it| it.matches.is_empty()) {
+        next = it.fallback.as_ref().and_then(|host| hosts.get(host));
+    }
+    next.is_some()
 }
 
 /// The template of the root.
 #[derive(Template)]
 #[template(path = "root.vcl", escape = "none")]
 pub(super) struct RootVcl {
+    /// The shards of listed hosts.
     labels: Vec<VclIdent>,
     ports: Vec<PortVcl>,
     steps: Vec<Step>,
@@ -65,7 +78,7 @@ struct PortVcl {
 enum Step {
     If(String, VclString),
     Else(String),
-    Call(String, VclIdent),
+    To(String, VclIdent),
     End(String),
 }
 
@@ -78,13 +91,18 @@ impl RootVcl {
                 table: HostTable::new(port.number, entries),
             }
         });
-        let (mut steps, mut shards) = (Vec::new(), BTreeSet::new());
+        let mut steps = Vec::new();
         if let Some(ranges) = &content.ranges {
-            walk(ranges, 1, &mut steps, &mut shards);
+            walk(ranges, 1, &mut steps);
         }
-        let labels = shards.into_iter().map(|shard| VclIdent::new("copal", &[shard]));
-        Self { labels: labels.collect(), ports: ports.collect(), steps }
+        let listed: BTreeSet<&String> = content.listed.values().flat_map(BTreeMap::values).collect();
+        let labels = listed.into_iter().map(|shard| label(shard)).collect();
+        Self { labels, ports: ports.collect(), steps }
     }
+}
+
+fn label(shard: &str) -> VclIdent {
+    VclIdent::new("copal", &[shard])
 }
 
 /// The subroutine that hands over to a shard.
@@ -92,18 +110,15 @@ fn to(shard: &str) -> VclIdent {
     VclIdent::new("to_copal", &[shard])
 }
 
-fn walk<'a>(ranges: &'a Ranges, depth: usize, steps: &mut Vec<Step>, shards: &mut BTreeSet<&'a str>) {
+fn walk(ranges: &Ranges, depth: usize, steps: &mut Vec<Step>) {
     let tabs = || "\t".repeat(depth);
     match ranges {
-        Ranges::Shard(name) => {
-            shards.insert(name);
-            steps.push(Step::Call(tabs(), to(name)));
-        }
+        Ranges::Shard(name) => steps.push(Step::To(tabs(), label(name))),
         Ranges::Split { limit, below, others } => {
             steps.push(Step::If(tabs(), VclString::new(limit)));
-            walk(below, depth + 1, steps, shards);
+            walk(below, depth + 1, steps);
             steps.push(Step::Else(tabs()));
-            walk(others, depth + 1, steps, shards);
+            walk(others, depth + 1, steps);
             steps.push(Step::End(tabs()));
         }
     }

@@ -25,6 +25,8 @@ pub(super) struct Content {
     /// How ports are told apart, also those that have no host here.
     pub sockets: Sockets,
     pub user_vcl: Option<UserVcl>,
+    /// Whether rules name themselves to the access log.
+    pub logs: bool,
 }
 
 impl Content {
@@ -35,6 +37,7 @@ impl Content {
             fallbacks: BTreeMap::new(),
             sockets: Sockets::of(model),
             user_vcl: model.user_vcl.clone(),
+            logs: model.logs,
         };
         for (port, all) in Port::all(model).zip(model.ports.values()) {
             let get = |host: &HostPattern| all.get(host).map(|it| (host.clone(), it.clone()));
@@ -80,6 +83,8 @@ pub(super) struct ShardVcl {
     user: Option<UserBlock>,
     /// Which subroutines of the user's are called.
     hooks: Hooks,
+    /// Whether rules name themselves to the access log.
+    logs: bool,
     services: Vec<ServiceVcl>,
     requests: Vec<RequestVcl>,
     names: Vec<VclString>,
@@ -139,6 +144,7 @@ impl ShardVcl {
             sockets: content.sockets,
             hooks: content.user_vcl.as_ref().map(|it| Hooks::of(&it.text)).unwrap_or_default(),
             user: content.user_vcl.as_ref().map(UserBlock::new),
+            logs: content.logs,
             services: content.services().into_iter().map(|(port, it)| ServiceVcl::new(port, it)).collect(),
             requests: writer.requests,
             names: writer.names,
@@ -167,9 +173,10 @@ impl ShardVcl {
         !self.requests.is_empty() || self.ports.iter().any(|port| !port.table.wild.is_empty())
     }
 
-    /// What comes before asking for the look-up's result: the user's own VCL may end `vcl_recv` before it.
-    fn where_routed(&self) -> &'static str {
-        if self.user.is_some() { r#"var.get("routed") && "# } else { "" }
+    /// Whether a request's rule only forwards: then the look-up can be asked for its result. The user's own VCL may set
+    /// `client.identity`, so it does not count where there is some.
+    fn is_plain(&self) -> &'static str {
+        if self.user.is_some() { r#"var.get("plain")"# } else { r#"client.identity == """# }
     }
 
     /// Whether a host has paths without a rule.

@@ -65,9 +65,10 @@ impl Sockets {
         }
     }
 
-    /// Whether the table `requests` has what begins with a request's port, `host` (an expression) and URL.
+    /// Whether the table `requests` has what begins with a request's port, `host` (an expression) and URL. Between the
+    /// last two is a space, which no host has: else a part of a host's name could be sent as part of the URL.
     pub(super) fn finds(self, host: &'static str) -> VclExpr {
-        let request = |port: &str| format!(r#"requests.hasprefix({port}{host} + req.url + "/")"#);
+        let request = |port: &str| format!(r#"requests.hasprefix({port}{host} + " " + req.url + "/")"#);
         let direct = || request(r#"local.socket + "/" + "#);
         let relayed = || request(r#""https-" + std.port(server.ip) + "/" + "#);
         VclExpr::of(match self {

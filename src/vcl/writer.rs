@@ -62,7 +62,7 @@ impl Writer {
             self.comments.push(comment(host, it));
             match host {
                 HostPattern::Exact(name) => {
-                    let key = socket.map_or_else(|| name.to_string(), |socket| format!("{socket}/{name}"));
+                    let key = socket.map_or_else(|| format!("{name} "), |socket| format!("{socket}/{name} "));
                     self.exact(&key, number, host, it, &subs);
                 }
                 HostPattern::Wildcard(_) | HostPattern::Any => self.host(number, host, it, &subs),
@@ -101,7 +101,7 @@ impl Writer {
     fn plain(&mut self, key: &str, path: &str, rule: &PlainVcl) {
         let place = self.name(&rule.name);
         let plain = || Some((rule.clone(), place));
-        let entry = |text| RequestVcl { text, sub: VclIdent::word("forward_plain"), plain: plain() };
+        let entry = |text| RequestVcl { text, sub: VclIdent::word("forward_only"), plain: plain() };
         self.requests.extend(prefix_elements(key, path).into_iter().map(entry));
     }
 

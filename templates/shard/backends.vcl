@@ -19,7 +19,7 @@ sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
 {%- endif %}
-{%- if self.has_plain_rules() %}
+{%- if logs && self.has_plain_rules() %}
 	# Rules that only forward: route, rule and backend.
 	new names = selector.set();
 {%- endif %}

@@ -1,5 +1,7 @@
 
+{%- if logs %}
 	std.log({{ branch.name }});
+{%- endif %}
 {%- let message = "req" %}
 {%- let changes = branch.request %}
 {%- include "changes.vcl" %}

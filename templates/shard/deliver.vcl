@@ -24,10 +24,16 @@ sub respond {
 }
 
 sub vcl_deliver {
+{%- if self.has_plain_rules() && user.is_none() %}
+	if ({{ self.is_plain() }} && sess.timeout_idle >= 2s) {
+		return (deliver);
+	}
+{%- endif %}
 	call respond;
 {%- if hooks.deliver %}
 	call copal_deliver;
 {%- endif %}
+	return (deliver);
 }
 
 sub vcl_synth {

@@ -22,16 +22,21 @@ sub vcl_recv {
 {%- if hooks.before_routing %}
 	call copal_before_routing;
 {%- endif %}
-{%- if user.is_some() && self.has_plain_rules() %}
-	# From here on there is a look-up to be asked for its result.
-	var.set("routed", "yes");
-{%- endif %}
 {%- if !requests.is_empty() %}
-	# Host and path in one look-up, as they were sent, which is most often the form to compare.
+	# Host and path in one look-up, as they were sent, which is most often the form to compare. A host has no space, so
+	# the URL begins where it seems to.
 	if ({{ sockets.finds("req.http.Host") }}) {
 		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
+{%- endif %}
+	call look_up;
+	return (synth(404));
+}
+
+# What is slow is not in vcl_recv: a subroutine prepares the modules that it names, whether it gets to them or not.
+sub look_up {
+{%- if !requests.is_empty() %}
 	if (req.url !~ "^/") {
 		return (synth(404));
 	}
@@ -60,37 +65,37 @@ sub vcl_recv {
 	call {{ port.table.sub }};
 {%- endmatch %}
 {%- endfor %}
-	return (synth(404));
 }
 
 sub vcl_hash {
 	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
 {%- if self.has_plain_rules() %}
-	if ({{ self.where_routed() }}requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+	if ({{ self.is_plain() }}) {
 		hash_data(requests.string(select=LONGEST) + req.url + " " + req.http.Host);
-	} else {
-		hash_data(var.get("key") + req.url + " " + req.http.Host);
+		return (lookup);
 	}
-{%- else %}
-	hash_data(var.get("key") + req.url + " " + req.http.Host);
 {%- endif %}
+	call hash_by_rule;
 	return (lookup);
 }
-{%- if self.has_plain_rules() %}
+
+sub hash_by_rule {
+	hash_data(var.get("key") + req.url + " " + req.http.Host);
+}
+{%- if self.has_plain_rules() && !hooks.after_routing %}
 
 # A rule that only forwards needs a backend only for what is not in the cache, or to be refreshed.
 sub choose_backend {
-	if ({{ self.where_routed() }}requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+	if ({{ self.is_plain() }}) {
 		set req.backend_hint = requests.backend(select=LONGEST);
 	}
 }
-{%- endif %}
-{%- if self.has_plain_rules() && !hooks.after_routing %}
 
 sub vcl_hit {
-	if (obj.ttl <= 0s) {
-		call choose_backend;
+	if (obj.ttl > 0s) {
+		return (deliver);
 	}
+	call choose_backend;
 }
 
 sub vcl_miss {

@@ -39,28 +39,30 @@ sub {{ rule.sub }} {
 # What is looked up in the cache, and what is not.
 sub forward {
 {%- if hooks.after_routing %}
-{%- if self.has_plain_rules() %}
-	call choose_backend;
-{%- endif %}
 	call copal_after_routing;
 {%- endif %}
-	if (req.method != "GET" && req.method != "HEAD") {
-		if (req.method == "CONNECT" || req.method == "PRI") {
-			return (synth(405));
-		}
-		return (pass);
-	}
-	if (req.http.Authorization || req.http.Cookie) {
-		return (pass);
-	}
-	return (hash);
+{%- include "forward.vcl" %}
 }
 {%- if self.has_plain_rules() %}
 
-# A rule that only forwards; its name is for the access log.
-sub forward_plain {
+# A rule that does no more: what is to be known of it is read from its entry in the look-up table when it is needed. That
+{%- if user.is_some() %}
+# there is one, a variable says.
+sub forward_only {
+	var.set("plain", "yes");
+{%- else %}
+# there is one, an empty client.identity says, which costs less to set and to compare than anything else.
+sub forward_only {
+	set client.identity = "";
+{%- endif %}
+{%- if logs %}
 	std.log(names.element(n=requests.integer(select=LONGEST)));
-	call forward;
+{%- endif %}
+{%- if hooks.after_routing %}
+	set req.backend_hint = requests.backend(select=LONGEST);
+	call copal_after_routing;
+{%- endif %}
+{%- include "forward.vcl" %}
 }
 {%- endif %}
 {%- if self.has_gaps() %}

@@ -84,11 +84,26 @@ spec:
     )
 }
 
+/// Makes rules name themselves; what is logged, each test says itself.
+const POLICY: &str = "---
+apiVersion: copal.dev/v1alpha1
+kind: VarnishLoggingPolicy
+metadata: {name: log}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: gw}]
+";
+
 fn rendered(place: &Place, backend: &Backend) -> Bundle {
+    let bundle = render(&(manifests(place.port, backend) + POLICY));
+    assert_eq!(bundle.manifest.logging, Some(Logging::default()));
+    bundle
+}
+
+fn render(manifests: &str) -> Bundle {
     let folder = tempfile::tempdir().unwrap();
     let (manifests_folder, out) = (folder.path().join("in"), folder.path().join("out"));
     fs::create_dir(&manifests_folder).unwrap();
-    fs::write(manifests_folder.join("all.yaml"), manifests(place.port, backend)).unwrap();
+    fs::write(manifests_folder.join("all.yaml"), manifests).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_copal"));
     command.arg("render").arg(&manifests_folder).arg("--out").arg(&out).args(["--port-offset", "0"]);
     let output = command.output().unwrap();
@@ -256,8 +271,12 @@ fn what_is_redacted_is_nowhere() {
 #[test]
 fn a_change_of_the_log_loses_no_cache_and_masks_what_nobody_reads() {
     let (place, backend) = (Place::new(), Backend::start("web"));
-    let base = rendered(&place, &backend);
-    let reloader = place.serve(&base);
+    let (silent, base) = (render(&manifests(place.port, &backend)), rendered(&place, &backend));
+    assert_ne!(
+        silent.manifest.labels, base.manifest.labels,
+        "rules have names only where somebody reads them"
+    );
+    let reloader = place.serve(&silent);
     let mask = || reloader.varnishadm(&["param.show", "vsl_mask"]);
     let is_masked = |tag: &str| {
         let mask = mask();
@@ -295,7 +314,7 @@ fn a_change_of_the_log_loses_no_cache_and_masks_what_nobody_reads() {
     });
     assert!(!reloader.output().contains("fine-now"));
 
-    reloader.wait_loaded(&place.write(&base));
+    reloader.wait_loaded(&place.write(&silent));
     assert!(is_masked("ReqURL") && is_masked("VCL_Log"), "{}", mask());
     reloader.wait_for("the reader's end", || reloader.log_reader().is_none().then_some(()));
     assert_eq!(get(place.address(), "a", "/plain/stored").unwrap().body, "web 1");

@@ -7,15 +7,6 @@ import std;
 
 backend default none;
 
-sub to_copal_s {
-	return (vcl(copal_s));
-}
-
-# Other hosts are found by their place in the order of names.
-sub by_name {
-	call to_copal_s;
-}
-
 sub vcl_recv {
 	if (req.http.Host ~ "[^a-z0-9.-]|\.$") {
 		# In lower case, without port and trailing dot.
@@ -25,7 +16,7 @@ sub vcl_recv {
 			return (synth(400));
 		}
 	}
-	call by_name;
+	return (vcl(copal_s));
 	return (synth(404));
 }
 

@@ -18,16 +18,13 @@ sub vcl_init {
 
 # What is looked up in the cache, and what is not.
 sub forward {
-	if (req.method != "GET" && req.method != "HEAD") {
-		if (req.method == "CONNECT" || req.method == "PRI") {
-			return (synth(405));
-		}
-		return (pass);
+	if ((req.method == "GET" || req.method == "HEAD") && !req.http.Authorization && !req.http.Cookie) {
+		return (hash);
 	}
-	if (req.http.Authorization || req.http.Cookie) {
-		return (pass);
+	if (req.method == "CONNECT" || req.method == "PRI") {
+		return (synth(405));
 	}
-	return (hash);
+	return (pass);
 }
 
 sub not_found {
@@ -47,11 +44,18 @@ sub port_8080 {
 }
 
 sub vcl_recv {
-	# Host and path in one look-up, as they were sent, which is most often the form to compare.
-	if (requests.hasprefix(local.socket + "/" + req.http.Host + req.url + "/")) {
+	# Host and path in one look-up, as they were sent, which is most often the form to compare. A host has no space, so
+	# the URL begins where it seems to.
+	if (requests.hasprefix(local.socket + "/" + req.http.Host + " " + req.url + "/")) {
 		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
+	call look_up;
+	return (synth(404));
+}
+
+# What is slow is not in vcl_recv: a subroutine prepares the modules that it names, whether it gets to them or not.
+sub look_up {
 	if (req.url !~ "^/") {
 		return (synth(404));
 	}
@@ -61,20 +65,23 @@ sub vcl_recv {
 	}
 	# Without port and trailing dot. The backend gets them: they are part of the cache key.
 	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
-	if (requests.hasprefix(local.socket + "/" + var.get("host") + req.url + "/")) {
+	if (requests.hasprefix(local.socket + "/" + var.get("host") + " " + req.url + "/")) {
 		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
 	if (local.socket == "http-8080") {
 		call port_8080;
 	}
-	return (synth(404));
 }
 
 sub vcl_hash {
 	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
-	hash_data(var.get("key") + req.url + " " + req.http.Host);
+	call hash_by_rule;
 	return (lookup);
+}
+
+sub hash_by_rule {
+	hash_data(var.get("key") + req.url + " " + req.http.Host);
 }
 
 sub vcl_pipe {
@@ -143,6 +150,7 @@ sub respond {
 
 sub vcl_deliver {
 	call respond;
+	return (deliver);
 }
 
 sub vcl_synth {
@@ -165,5 +173,5 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	requests.add("http-80/gw.test/", sub=not_found, bool=false);
+	requests.add("http-80/gw.test /", sub=not_found);
 }

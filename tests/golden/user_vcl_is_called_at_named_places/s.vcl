@@ -32,16 +32,13 @@ backend svc_default__ws__80__10-0-0-4__8080 { .host = "10.0.0.4"; .port = "8080"
 sub vcl_init {
 	# Hosts with their paths.
 	new requests = selector.set();
-	# Rules that only forward: route, rule and backend.
-	new names = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
 
 # HTTPRoute default/r rule 1
 sub rule_0 {
-	std.log("copal:default/r 1 default/ws:80");
-	var.set("key", "72fd9ebf1adb2627ddf2f635fd81906c");
+	var.set("key", "72fd9ebf1adb2627");
 	set req.backend_hint = svc_default__ws__80__10-0-0-4__8080;
 	if (req.method == "GET" && req.http.Upgrade ~ "(?i)^websocket$") {
 		call copal_after_routing;
@@ -52,24 +49,29 @@ sub rule_0 {
 
 # What is looked up in the cache, and what is not.
 sub forward {
-	call choose_backend;
 	call copal_after_routing;
-	if (req.method != "GET" && req.method != "HEAD") {
-		if (req.method == "CONNECT" || req.method == "PRI") {
-			return (synth(405));
-		}
-		return (pass);
+	if ((req.method == "GET" || req.method == "HEAD") && !req.http.Authorization && !req.http.Cookie) {
+		return (hash);
 	}
-	if (req.http.Authorization || req.http.Cookie) {
-		return (pass);
+	if (req.method == "CONNECT" || req.method == "PRI") {
+		return (synth(405));
 	}
-	return (hash);
+	return (pass);
 }
 
-# A rule that only forwards; its name is for the access log.
-sub forward_plain {
-	std.log(names.element(n=requests.integer(select=LONGEST)));
-	call forward;
+# A rule that does no more: what is to be known of it is read from its entry in the look-up table when it is needed. That
+# there is one, a variable says.
+sub forward_only {
+	var.set("plain", "yes");
+	set req.backend_hint = requests.backend(select=LONGEST);
+	call copal_after_routing;
+	if ((req.method == "GET" || req.method == "HEAD") && !req.http.Authorization && !req.http.Cookie) {
+		return (hash);
+	}
+	if (req.method == "CONNECT" || req.method == "PRI") {
+		return (synth(405));
+	}
+	return (pass);
 }
 
 # Which rule a request is for. A subroutine that returns has found none.
@@ -86,13 +88,18 @@ sub port_80 {
 
 sub vcl_recv {
 	call copal_before_routing;
-	# From here on there is a look-up to be asked for its result.
-	var.set("routed", "yes");
-	# Host and path in one look-up, as they were sent, which is most often the form to compare.
-	if (requests.hasprefix(req.http.Host + req.url + "/")) {
+	# Host and path in one look-up, as they were sent, which is most often the form to compare. A host has no space, so
+	# the URL begins where it seems to.
+	if (requests.hasprefix(req.http.Host + " " + req.url + "/")) {
 		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
+	call look_up;
+	return (synth(404));
+}
+
+# What is slow is not in vcl_recv: a subroutine prepares the modules that it names, whether it gets to them or not.
+sub look_up {
 	if (req.url !~ "^/") {
 		return (synth(404));
 	}
@@ -102,29 +109,25 @@ sub vcl_recv {
 	}
 	# Without port and trailing dot. The backend gets them: they are part of the cache key.
 	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
-	if (requests.hasprefix(var.get("host") + req.url + "/")) {
+	if (requests.hasprefix(var.get("host") + " " + req.url + "/")) {
 		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
 	call port_80;
-	return (synth(404));
 }
 
 sub vcl_hash {
 	# The key stands for the listener, the backend and the changes of the request. A URL has no space.
-	if (var.get("routed") && requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
+	if (var.get("plain")) {
 		hash_data(requests.string(select=LONGEST) + req.url + " " + req.http.Host);
-	} else {
-		hash_data(var.get("key") + req.url + " " + req.http.Host);
+		return (lookup);
 	}
+	call hash_by_rule;
 	return (lookup);
 }
 
-# A rule that only forwards needs a backend only for what is not in the cache, or to be refreshed.
-sub choose_backend {
-	if (var.get("routed") && requests.nmatches() > 0 && requests.bool(select=LONGEST)) {
-		set req.backend_hint = requests.backend(select=LONGEST);
-	}
+sub hash_by_rule {
+	hash_data(var.get("key") + req.url + " " + req.http.Host);
 }
 
 sub vcl_pipe {
@@ -196,6 +199,7 @@ sub respond {
 sub vcl_deliver {
 	call respond;
 	call copal_deliver;
+	return (deliver);
 }
 
 sub vcl_synth {
@@ -218,8 +222,7 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	names.add("copal:default/r 0 default/a:80");
-	requests.add("a.test/", sub=forward_plain, string="9d402d755cff3d28743f6526f021936e", backend=svc_default__a__80__10-0-0-1__8080, integer=1, bool=true);
-	requests.add("a.test/ws/", sub=rule_0, bool=false);
-	requests.add("a.test/ws?", sub=rule_0, bool=false);
+	requests.add("a.test /", sub=forward_only, string="9d402d755cff3d28", backend=svc_default__a__80__10-0-0-1__8080);
+	requests.add("a.test /ws/", sub=rule_0);
+	requests.add("a.test /ws?", sub=rule_0);
 }

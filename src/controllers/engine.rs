@@ -33,9 +33,11 @@ use crate::translate::{Report, Settings, Translator};
 
 /// Changes that come within this time of the last translation are taken together.
 const BURST: Duration = Duration::from_millis(20);
-/// As long as they go on coming that time doubles, up to this: what is published meanwhile would be outdated before
+/// As long as many come at once that time doubles, up to this: what is published meanwhile would be outdated before
 /// pods have loaded it.
-const LONGEST_BURST: Duration = Duration::from_secs(1);
+const LONGEST_BURST: Duration = Duration::from_millis(640);
+/// So many changes for one translation are many.
+const MANY: u32 = 4;
 /// How long the engine sleeps at most.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
@@ -81,6 +83,8 @@ pub struct Engine {
 #[derive(Debug, Default)]
 struct Stale {
     translation: bool,
+    /// Changes since the last translation.
+    changes: u32,
     /// Statuses of classes, Gateways and ListenerSets.
     parents: bool,
     /// Routes that may have entries of ours without being ours.
@@ -188,6 +192,7 @@ impl Engine {
     fn follow(&mut self, effect: Effect) {
         let Effect { inputs, live, lost, pods } = effect;
         self.stale.translation |= inputs;
+        self.stale.changes += u32::from(inputs);
         for id in live {
             self.outbox.look_again(&id);
             self.stale.routes.extend((id.kind == Kind::HttpRoute).then_some(id.key));
@@ -227,8 +232,8 @@ impl Engine {
     }
 
     fn translate(&mut self, now: Duration) {
-        let in_burst = self.translated.is_some_and(|time| now < time + self.burst + BURST);
-        self.burst = if in_burst { (self.burst * 2).min(LONGEST_BURST) } else { BURST };
+        let many = std::mem::take(&mut self.stale.changes) >= MANY;
+        self.burst = if many { (self.burst * 2).min(LONGEST_BURST) } else { BURST };
         (self.translated, self.stale.translation, self.stale.parents) = (Some(now), false, true);
         let begin = Instant::now();
         let translation = self.translator.translate(self.world.snapshot(), &self.settings);

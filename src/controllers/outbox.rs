@@ -9,10 +9,10 @@ use super::world::Live;
 use crate::snapshot::{Kind, ObjectId};
 use crate::status::merge;
 
-/// Writes under way at most.
-const IN_FLIGHT: usize = 32;
+/// Writes under way at most: statuses of a thousand routes must not hold up whoever creates them.
+const IN_FLIGHT: usize = 8;
 /// How long a parent's status may lag: the counts of attached routes change with each route.
-const PARENT_PAUSE: Duration = Duration::from_secs(1);
+const PARENT_PAUSE: Duration = Duration::from_millis(800);
 /// The pause after a write that failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 

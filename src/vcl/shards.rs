@@ -14,7 +14,7 @@ use crate::model::{HostPattern, Model, Outcome, RouteMatch, VirtualHost};
 
 /// Symbols that a shard may have before it is split. With 1,000 hosts of 5 routes and 15 backends, loading one
 /// shard takes 30 to 60 ms at this size, and loading all is near its minimum.
-const SYMBOLS: usize = 400;
+const SYMBOLS: usize = 250;
 
 /// How a host's name leads to its shard.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -97,9 +97,11 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     info!(folder = %options.folder.display(), state = %state.path().display(), "watching");
     loop {
         tokio::select! {
-            change = watch.next() => block_in_place(|| server.step(&change)),
-            ended = &mut supervisor => return Ok(ended??),
+            // That we are to stop comes first: by then the supervisor may have ended as well, as it should.
+            biased;
             Ok(_) = wanted.wait_for(|it| *it > Wanted::Running) => break,
+            ended = &mut supervisor => return Ok(ended??),
+            change = watch.next() => block_in_place(|| server.step(&change)),
         }
     }
     info!("stopping; requests in flight are finished first, a second signal cuts them off");

@@ -10,8 +10,7 @@
 //!
 //! Everything that decides is pure (no clock, file, network, random or async): [`snapshot`], [`model`],
 //! [`translate`], [`status`], [`vcl`], [`explain`], [`bundle`]. Everything that does I/O decides nothing:
-//! [`standalone`], [`reloader`], [`relay`],
-//! [`bundle_folder`], [`telemetry`]. Dependencies point one way:
+//! [`standalone`], [`reloader`], [`relay`], [`bundle_folder`], [`telemetry`]. Dependencies point one way:
 //!
 //! ```text
 //! bins → standalone, reloader, relay, bundle_folder, telemetry → status, vcl, explain → translate → model, snapshot

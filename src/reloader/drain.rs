@@ -1,9 +1,9 @@
 //! The end of a varnishd: let every connection finish, then stop.
 //!
-//! `timeout_idle` below two seconds is the switch. It closes idle connections, and generated VCL, which reads
-//! it as `sess.timeout_idle`, answers every further request with `Connection: close`. It acts at once, on open
-//! sessions and in every VCL. Only at zero sessions, and when the relay has ended, varnishd is stopped: `stop` cuts
-//! off what is in flight.
+//! `timeout_idle` below two seconds is the switch. It closes connections that become idle (those that are keep the
+//! limit that they had), and generated VCL, which reads it as `sess.timeout_idle`, answers every further request
+//! with `Connection: close`. It acts at once, on open sessions and in every VCL. Only at zero sessions, and when
+//! the relay has ended, varnishd is stopped: `stop` cuts off what is in flight.
 
 use std::time::Duration;
 

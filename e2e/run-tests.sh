@@ -13,7 +13,7 @@ one() ( # in a shell of its own, so that nothing of a test outlives it
   set -euo pipefail
   . "$HERE/lib.sh"
   # Another one each time: a namespace with a Gateway takes minutes to go, as its pods may take ten to drain.
-  NAMESPACE=e2e-$(tr _/ -- <<<"$1")-$(date +%s)
+  NAMESPACE=e2e-$(tr _ - <<<"$1")-$(date +%s)
   SCRATCH=$(mktemp -d)
   background=()
   finish() {
@@ -32,7 +32,6 @@ names=("$@")
 [ ${#names[@]} != 0 ] || for file in "$HERE"/tests/*.sh; do names+=("$(basename "$file" .sh)"); done
 for name in "${names[@]}"; do
   [ -e "$HERE/tests/$name.sh" ] || die "no test $name; there are: $(cd "$HERE/tests" && ls -- *.sh | sed 's/\.sh$//' | tr '\n' ' ')"
-  mkdir -p "$(dirname "$logs/$name")"
   start=$(now_ms) code=0
   # In the background, as `one || ...` would switch `set -e` off inside.
   one "$name" > "$logs/$name.log" 2>&1 &

@@ -20,6 +20,13 @@ start_load "$address" faults.example
 # A new route is served: the operator works, and data planes follow it.
 follows() { route "$1" edge "$1.example" echo; wait_for 60 "$1.example served" served "$address" "$1.example" /; }
 
+say "rolling restart of the data plane"
+kn rollout restart "$plane" >/dev/null
+kn rollout status "$plane" --timeout=300s
+# The pods of before end when their clients are gone.
+wait_for 120 "old pods gone" is 2 eval 'pods_of edge | wc -l'
+follows after-restart
+
 say "operator killed"
 k -n "$SYSTEM_NAMESPACE" delete $(operator_pods) --grace-period=0 --force 2>/dev/null
 k -n "$SYSTEM_NAMESPACE" rollout status deployment/copal-operator --timeout=120s

@@ -2,6 +2,7 @@
 //! secret.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -37,18 +38,28 @@ pub fn is_certificate_id(text: &str) -> bool {
 /// Certificates by name.
 pub type Certificates = BTreeMap<CertificateId, Arc<Certificate>>;
 
-/// The sockets that the relay listens on.
+/// What the relay listens on, and where it goes from there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relay {
     /// By the listeners' port, before any offset.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub listen: BTreeMap<u16, TlsListener>,
+    /// Endpoints that varnishd goes to through the relay, each by a unix socket of its own: [`upstream_socket`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub upstreams: BTreeMap<UpstreamId, Upstream>,
 }
 
 impl Relay {
-    /// The certificates that it takes.
+    /// The certificates that it takes, those of authorities included.
     #[must_use]
     pub fn certificates(&self) -> BTreeSet<&CertificateId> {
-        self.listen.values().flat_map(|listener| listener.certificates.values().flatten()).collect()
+        let own = self.listen.values().flat_map(|listener| listener.certificates.values().flatten());
+        let clients = self.listen.values().filter_map(|listener| listener.clients.as_ref());
+        let clients = clients.flat_map(|clients| &clients.authorities);
+        let upstreams = self.upstreams.values().filter_map(|upstream| upstream.tls.as_ref());
+        let upstreams =
+            upstreams.flat_map(|tls| tls.authorities.iter().flatten().chain(&tls.client_certificate));
+        own.chain(clients).chain(upstreams).collect()
     }
 }
 
@@ -58,6 +69,89 @@ pub struct TlsListener {
     /// What to present for a server name: an exact name, `*.` and a domain, or the empty text for all others and
     /// for clients that name none. Of several certificates the first that suits the client is taken.
     pub certificates: BTreeMap<String, Vec<CertificateId>>,
+    /// What clients have to show; none if nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<ClientValidation>,
+}
+
+/// What clients have to show on a port.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientValidation {
+    /// Who may have issued their certificate.
+    pub authorities: Vec<CertificateId>,
+    /// Whether clients without a valid certificate are let in all the same.
+    pub insecure_fallback: bool,
+}
+
+/// The name of an upstream: [`Upstream::id`].
+pub type UpstreamId = String;
+
+/// One endpoint, how it is spoken to, and who gets copies of its requests.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Upstream {
+    /// The endpoint.
+    pub address: SocketAddr,
+    /// Whether it speaks HTTP/2 rather than HTTP/1.1.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub http2: bool,
+    /// TLS, and what is asked of its certificate; none means plain TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
+    /// Who gets copies of its requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Mirror>,
+}
+
+/// TLS towards an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct UpstreamTls {
+    /// The name that is asked for, and that the certificate must be for if `names` is empty.
+    pub server_name: String,
+    /// Names of which the certificate must have one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<SubjectAltName>,
+    /// Who may have issued it; none stands for those that the system trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<Vec<CertificateId>>,
+    /// What to show when asked for a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<CertificateId>,
+}
+
+/// A name in a certificate (RFC 5280, section 4.2.1.6).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SubjectAltName {
+    /// `dNSName`.
+    Dns(String),
+    /// `uniformResourceIdentifier`.
+    Uri(String),
+}
+
+/// Copies of requests.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Mirror {
+    /// Endpoints, one of which gets the copy; they are no mirrors' sources themselves.
+    pub endpoints: Vec<Upstream>,
+    /// Of `denominator` requests, `numerator` are copied.
+    pub numerator: u32,
+    /// At least 1.
+    pub denominator: u32,
+}
+
+impl Upstream {
+    /// 96 bits of a hash over all of it, in hex: equal names are equal upstreams.
+    #[must_use]
+    pub fn id(&self) -> UpstreamId {
+        // Plain data always has a JSON form.
+        hex(&Sha256::digest(serde_json::to_vec(self).unwrap_or_default()), 12)
+    }
+}
+
+/// The unix socket of an upstream, below the folder in which the relay finds its task.
+#[must_use]
+pub fn upstream_socket(id: &str) -> String {
+    format!("up/{id}")
 }
 
 #[cfg(test)]
@@ -71,7 +165,7 @@ mod tests {
 
     fn relay(name: &str, id: &str) -> Relay {
         let certificates = [(name.to_owned(), vec![id.to_owned()])].into();
-        Relay { listen: [(443, TlsListener { certificates })].into() }
+        Relay { listen: [(443, TlsListener { certificates, clients: None })].into(), ..Relay::default() }
     }
 
     #[test]

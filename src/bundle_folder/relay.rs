@@ -102,8 +102,9 @@ mod tests {
             .collect();
         let listener = TlsListener {
             certificates: certificates.keys().map(|id| (id.clone(), vec![id.clone()])).collect(),
+            clients: None,
         };
-        let relay = Relay { listen: [(443, listener)].into() };
+        let relay = Relay { listen: [(443, listener)].into(), ..Relay::default() };
         Bundle::new(Vec::new(), VclFile::new("root", "r"), BTreeMap::new())
             .with_relay(Some(relay), certificates)
     }

@@ -5,9 +5,9 @@ use std::fmt;
 /// A certificate chain and its private key, both PEM (RFC 7468). It can be compared, and never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// The server's certificate, then those that lead to its issuer.
+    /// The holder's certificate, then those that lead to its issuer; or, without a key, issuers that are trusted.
     pub chain: Vec<u8>,
-    /// The private key: PKCS #8, PKCS #1 or SEC 1.
+    /// The private key: PKCS #8, PKCS #1 or SEC 1. Empty where only the certificates are of interest.
     pub key: Vec<u8>,
 }
 

@@ -11,6 +11,7 @@ mod matching;
 mod names;
 mod rule;
 mod text;
+mod transport;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ pub use rule::{
     Redirect, Retry, Rewrite, Rule, Scheme, Timeouts,
 };
 pub use text::{HeaderName, HeaderValue, InvalidText, Method, Regex, UrlPath, without_double_quotes};
+pub use transport::{BackendTls, ClientValidation, Mirror, SubjectAltName, Transport};
 
 /// What one Varnish must do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct Model {
 pub struct TlsPort {
     /// By the host of a listener, its certificates in their order, at least one.
     pub certificates: BTreeMap<HostPattern, Vec<Arc<Certificate>>>,
+    /// What clients have to show; none if nothing.
+    pub clients: Option<ClientValidation>,
 }
 
 /// VCL of the user's own. Whoever may write it is trusted with all that VCL can do.
@@ -79,6 +83,8 @@ pub struct Service {
     pub endpoints: BTreeSet<SocketAddr>,
     /// Whether `appProtocol` says that it speaks WebSocket (GEP-1911).
     pub websocket: bool,
+    /// How its endpoints are spoken to.
+    pub transport: Transport,
 }
 
 impl Model {

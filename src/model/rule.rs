@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{HeaderName, HeaderValue, Hostname, RuleId, Service, ServicePort, UrlPath};
+use super::{HeaderName, HeaderValue, Hostname, Mirror, RuleId, Service, ServicePort, UrlPath};
 
 /// A rule of an HTTPRoute: its filters, then one of its branches, chosen by weight.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,8 @@ pub struct Forward {
     pub backend: Arc<Service>,
     /// Changes of host and path.
     pub rewrite: Rewrite,
+    /// Copies of the request, of the rule's and of the backendRef's own filters.
+    pub mirrors: Vec<Mirror>,
 }
 
 /// URLRewrite.

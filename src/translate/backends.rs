@@ -10,7 +10,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use super::grants;
 use super::report::RefProblem;
-use crate::model::{ObjectKey, Service, ServicePort};
+use crate::model::{ObjectKey, Service, ServicePort, Transport};
 use crate::snapshot::{BackendRef, Snapshot};
 
 /// The label that names an EndpointSlice's Service.
@@ -83,7 +83,7 @@ impl<'a> Backends<'a> {
         };
         let websocket = websocket(&key, found)?;
         let endpoints = self.endpoints(&key, found.name.as_deref().unwrap_or_default());
-        Ok((ServicePort { service: key, port }, Arc::new(Service { endpoints, websocket })))
+        Ok((ServicePort { service: key, port }, Arc::new(Service { endpoints, websocket, transport: Transport::default() })))
     }
 
     fn endpoints(&self, service: &ObjectKey, port_name: &str) -> BTreeSet<SocketAddr> {

@@ -162,7 +162,7 @@ fn branch(
         (Some(redirect), _) => Outcome::Redirect(redirect),
         (None, Ok((service, backend))) => {
             let rewrite = own.rewrite.or_else(|| rule.rewrite.clone()).unwrap_or_default();
-            Outcome::Forward(Forward { service, backend, rewrite })
+            Outcome::Forward(Forward { service, backend, rewrite, mirrors: Vec::new() })
         }
         (None, Err(problem)) => Outcome::Fail(problem.message().to_owned()),
     };

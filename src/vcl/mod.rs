@@ -73,10 +73,10 @@ fn relay(model: &Model) -> (Option<Relay>, Certificates) {
             ids.insert(server_name(host), named.iter().map(|(id, _)| id.clone()).collect());
             all.extend(named);
         }
-        TlsListener { certificates: ids }
+        TlsListener { certificates: ids, clients: None }
     };
     let listen: BTreeMap<_, _> = model.tls.iter().map(|(port, it)| (*port, listener(it))).collect();
-    ((!listen.is_empty()).then_some(Relay { listen }), all)
+    ((!listen.is_empty()).then_some(Relay { listen, upstreams: BTreeMap::new() }), all)
 }
 
 /// How the relay knows the server names of a listener.

@@ -14,6 +14,7 @@ use crate::api::crds;
 use crate::bundle::Bundle;
 use crate::bundle_folder::{BundleFolder, BundleFolderError};
 use crate::controllers::cluster::{self, ReadError};
+use crate::controllers::operator::settings;
 use crate::controllers::world::World;
 use crate::explain::{self, Request};
 use crate::model::{Model, ObjectKey, Scheme, normalise};
@@ -23,7 +24,7 @@ use crate::standalone::output;
 use crate::standalone::site::Site;
 use crate::status::{Context, Programmed};
 use crate::telemetry::chain;
-use crate::translate::{Addressing, Settings, translate};
+use crate::translate::{CONTROLLER_NAME, translate};
 
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -111,8 +112,7 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, CommandError> {
         (site.build().translation.shared_model().clone(), request(args, args.port_offset), code)
     } else {
         let (world, code) = read_cluster()?;
-        let settings = Settings { addressing: Addressing::PerGateway, ..Settings::default() };
-        let models = translate(world.snapshot(), &settings).models;
+        let models = translate(world.snapshot(), &settings(CONTROLLER_NAME)).models;
         let request = request(args, 0);
         (choose(models, args.gateway.as_ref(), &request)?, request, code)
     };
@@ -133,8 +133,7 @@ fn choose(
     named: Option<&ObjectKey>,
     request: &Request,
 ) -> Result<Model, CommandError> {
-    let host = request.headers.iter().find(|(name, _)| name == "host");
-    let host = normalise(host.map(|(_, value)| value.as_str()).unwrap_or_default());
+    let host = normalise(request.host());
     if let Some(named) = named {
         let unknown =
             || CommandError::Gateway(format!("Gateway {named} is not there, or not served by Copal"));

@@ -207,7 +207,7 @@ impl Engine {
 
     fn wrote(&mut self, wrote: &Wrote) {
         if let Some(object) = &wrote.object {
-            self.world.wrote(&wrote.job.id, object);
+            self.world.wrote(&wrote.job, object);
         }
         let version = wrote.object.as_ref().and_then(|it| it.metadata.resource_version.clone());
         self.metrics.status_written(wrote.job.id.kind, wrote.outcome);

@@ -11,7 +11,6 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DynamicObject;
 use kube::{Api, Client};
-use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::warn;
@@ -32,16 +31,23 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub struct Wanted {
     /// What Varnish is to load.
     pub bundle: Arc<Bundle>,
-    /// Everything else: Deployment, Service and so on.
-    pub objects: Arc<Vec<DynamicObject>>,
+    /// Everything else.
+    pub objects: Arc<PlaneObjects>,
+    /// How often something was deleted that has to be made again.
+    pub losses: u64,
+}
+
+/// What does not change with routes.
+#[derive(Debug, Default)]
+pub struct PlaneObjects {
+    /// Deployment, Service and so on.
+    pub wanted: Vec<DynamicObject>,
     /// What earlier parameters may have led to, and is not wanted now.
-    pub unwanted: Arc<Vec<DynamicObject>>,
+    pub unwanted: Vec<DynamicObject>,
     /// The metadata that all objects have in common.
     pub metadata: ObjectMeta,
     /// The Gateway's `metadata.uid`.
     pub uid: String,
-    /// How often something was deleted that has to be made again.
-    pub losses: u64,
 }
 
 /// Why it could not be brought there.
@@ -107,8 +113,7 @@ struct Publisher {
 /// What was written.
 #[derive(Default)]
 struct Known {
-    objects: Vec<DynamicObject>,
-    unwanted: Vec<DynamicObject>,
+    objects: Arc<PlaneObjects>,
     packer: Packer,
     revision: String,
     certificates: Vec<String>,
@@ -124,39 +129,39 @@ impl Publisher {
             Some(known) => known,
             None => Known { losses: wanted.losses, ..self.resume(wanted).await? },
         };
-        let is_before = |it: &&DynamicObject| !is_about_pods(it);
-        let before = self.objects(&known, wanted.objects.iter().filter(is_before)).await;
+        let (is, objects) = (Arc::clone(&known.objects), Arc::clone(&wanted.objects));
+        if Arc::ptr_eq(&is, &objects) {
+            self.bundle(&mut known, wanted).await?;
+            self.known = Some(known);
+            return Ok(None);
+        }
+        let new = || objects.wanted.iter().filter(|it| !is.wanted.contains(it));
+        let before = self.apply(new().filter(|it| !is_about_pods(it))).await;
         self.bundle(&mut known, wanted).await?;
-        let after = self.objects(&known, wanted.objects.iter().filter(|it| is_about_pods(it))).await;
-        let deleted = self.unwanted(&known, wanted).await;
-        known.objects = wanted.objects.to_vec();
-        known.unwanted = wanted.unwanted.to_vec();
-        self.known = Some(known);
+        let after = self.apply(new().filter(|it| is_about_pods(it))).await;
+        let deleted = self.delete(&is, &objects).await;
+        self.known = Some(Known { objects, ..known });
         Ok([before, after, deleted].into_iter().find_map(Result::err))
     }
 
-    /// Applies those that are not known; all are tried, and the first that is refused is returned.
-    async fn objects<'a>(
-        &self,
-        known: &Known,
-        wanted: impl Iterator<Item = &'a DynamicObject>,
-    ) -> Result<(), ApplyError> {
+    /// All are tried, and the first that is refused is returned.
+    async fn apply(&self, objects: impl Iterator<Item = &DynamicObject>) -> Result<(), ApplyError> {
         let mut outcome = Ok(());
-        for object in wanted.filter(|it| !known.objects.contains(it)) {
+        for object in objects {
             outcome = outcome.and(apply(&self.client, object).await);
         }
         outcome
     }
 
-    async fn unwanted(&self, known: &Known, wanted: &Wanted) -> Result<(), ApplyError> {
-        for object in wanted.unwanted.iter().filter(|it| !known.unwanted.contains(it)) {
-            delete(&self.client, object, |found| infra::belongs_to(found, &wanted.uid)).await?;
+    async fn delete(&self, is: &PlaneObjects, objects: &PlaneObjects) -> Result<(), ApplyError> {
+        for object in objects.unwanted.iter().filter(|it| !is.unwanted.contains(it)) {
+            delete(&self.client, object, |found| infra::belongs_to(found, &objects.uid)).await?;
         }
         Ok(())
     }
 
     async fn bundle(&self, known: &mut Known, wanted: &Wanted) -> Result<(), PublishError> {
-        let bundle = &wanted.bundle;
+        let (bundle, metadata) = (&wanted.bundle, &wanted.objects.metadata);
         if known.revision == bundle.manifest.revision {
             return Ok(());
         }
@@ -168,15 +173,14 @@ impl Publisher {
         let writes = known.packer.pack(bundle)?;
         for (pack, content) in &writes.packs {
             let name = pack_name(&self.name, *pack);
-            replace(&self.client, &config_map(&wanted.metadata, &self.namespace, &name, content)).await?;
+            replace(&self.client, &config_map(metadata, &self.namespace, &name, content)).await?;
         }
-        replace(&self.client, &config_map(&wanted.metadata, &self.namespace, &self.name, &writes.index))
-            .await?;
+        replace(&self.client, &config_map(metadata, &self.namespace, &self.name, &writes.index)).await?;
         known.revision.clone_from(&bundle.manifest.revision);
         Ok(())
     }
 
-    /// What another operator has published before, if it is what is wanted.
+    /// What another operator has published before.
     async fn resume(&self, wanted: &Wanted) -> Result<Known, PublishError> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
         let index = api.get_opt(&self.name).await.map_err(|error| PublishError::Read(Box::new(error)))?;
@@ -184,7 +188,7 @@ impl Publisher {
         let Ok(found) = self.read(&api, &index).await? else { return Ok(Known::default()) };
         // Certificates are written again: reading them back would tell no more.
         let same = found.manifest == wanted.bundle.manifest && found.manifest.relay.is_none();
-        let packer = if same { Packer::resume(&index, &found) } else { Packer::default() };
+        let packer = Packer::resume(&index, &found);
         let revision = if same { found.manifest.revision } else { String::new() };
         Ok(Known { packer, revision, ..Known::default() })
     }
@@ -214,8 +218,8 @@ impl Publisher {
             .iter()
             .flat_map(|(id, it)| [(format!("{id}.crt"), &it.chain), (format!("{id}.key"), &it.key)]);
         let data = files.map(|(name, bytes)| (name, ByteString(bytes.clone()))).collect();
-        let metadata = named(&wanted.metadata, &self.namespace, &secret_name(&self.name));
-        dynamic("Secret", &Secret { metadata, data: Some(data), ..Secret::default() })
+        let metadata = named(&wanted.objects.metadata, &self.namespace, &secret_name(&self.name));
+        infra::dynamic(&Secret { metadata, data: Some(data), ..Secret::default() })
     }
 }
 
@@ -230,23 +234,11 @@ fn config_map(metadata: &ObjectMeta, namespace: &str, name: &str, content: &Cont
     let mut metadata = named(metadata, namespace, name);
     let label = (names::BUNDLE_LABEL.to_owned(), "true".to_owned());
     metadata.labels.get_or_insert_default().extend([label]);
-    dynamic("ConfigMap", &ConfigMap { metadata, binary_data: Some(data.collect()), ..ConfigMap::default() })
+    infra::dynamic(&ConfigMap { metadata, binary_data: Some(data.collect()), ..ConfigMap::default() })
 }
 
 fn named(metadata: &ObjectMeta, namespace: &str, name: &str) -> ObjectMeta {
     ObjectMeta { name: Some(name.to_owned()), namespace: Some(namespace.to_owned()), ..metadata.clone() }
-}
-
-/// An object of a core kind; a value of the API's types always has a JSON form.
-fn dynamic(kind: &str, object: &impl Serialize) -> DynamicObject {
-    let value = serde_json::to_value(object).unwrap_or_default();
-    let mut object: DynamicObject = serde_json::from_value(value).unwrap_or_else(|_| DynamicObject {
-        types: None,
-        metadata: ObjectMeta::default(),
-        data: serde_json::Value::Null,
-    });
-    object.types = Some(kube::core::TypeMeta { api_version: "v1".into(), kind: kind.into() });
-    object
 }
 
 fn content(object: &ConfigMap) -> Content {

@@ -170,7 +170,7 @@ pub(super) fn input_resource(kind: Kind) -> (ApiResource, TypeMeta) {
     (resource, types)
 }
 
-fn resource(kind: Kind) -> ApiResource {
+pub(super) fn resource(kind: Kind) -> ApiResource {
     let gateway = |version: &str| GroupVersionKind::gvk(GATEWAY_GROUP, version, &kind.to_string());
     let core = || GroupVersionKind::gvk("", "v1", &kind.to_string());
     let copal = || GroupVersionKind::gvk(api::GROUP, api::VERSION, &kind.to_string());
@@ -191,12 +191,6 @@ fn resource(kind: Kind) -> ApiResource {
             ApiResource::from_gvk_with_plural(&gvk, "endpointslices")
         }
     }
-}
-
-/// The API resource of a kind whose status is written.
-#[must_use]
-pub fn status_resource(kind: Kind) -> ApiResource {
-    resource(kind)
 }
 
 fn owned(kind: Owned) -> ApiResource {

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DynamicObject;
 use serde_json::Value;
 
+use super::outbox::Job;
 use crate::infra::names;
 use crate::snapshot::{Kind, Object, ObjectId, ObjectKey, ParseError, Snapshot};
 
@@ -55,8 +57,6 @@ pub struct Live {
     pub resource_version: Option<String>,
     /// As it is in the cluster.
     pub status: Option<Value>,
-    /// For Events.
-    pub uid: Option<String>,
 }
 
 /// A data plane's pod.
@@ -93,7 +93,8 @@ pub struct World {
     pods: BTreeMap<ObjectKey, (ObjectKey, Option<Pod>)>,
     /// While a watch lists anew: what it has not listed yet.
     unlisted: BTreeMap<Source, BTreeSet<ObjectKey>>,
-    known: BTreeMap<Source, BTreeSet<ObjectKey>>,
+    /// What each watch knows of, and the Gateway whose data plane needs it.
+    known: BTreeMap<Source, BTreeMap<ObjectKey, Option<ObjectKey>>>,
 }
 
 impl World {
@@ -126,7 +127,9 @@ impl World {
     /// When it cannot be read: what was known of it stays in force.
     pub fn applied(&mut self, source: Source, object: DynamicObject) -> Result<Effect, ParseError> {
         let key = key(&object);
-        self.known.entry(source).or_default().insert(key.clone());
+        // A data plane does without any one of its pods.
+        let needed_by = gateway_of(&object).filter(|_| source != Source::Pods);
+        self.known.entry(source).or_default().insert(key.clone(), needed_by);
         if let Some(unlisted) = self.unlisted.get_mut(&source) {
             unlisted.remove(&key);
         }
@@ -139,35 +142,32 @@ impl World {
 
     /// An object is gone.
     pub fn deleted(&mut self, source: Source, object: &DynamicObject) -> Effect {
-        let key = key(object);
-        if let Some(known) = self.known.get_mut(&source) {
-            known.remove(&key);
-        }
-        let mut effect = self.gone(source, key);
-        effect.lost.extend(gateway_of(object).filter(|_| source != Source::Pods));
-        effect
+        self.gone(source, key(object))
     }
 
     /// A watch begins to list all its objects.
     pub fn restarted(&mut self, source: Source) {
-        self.unlisted.insert(source, self.known.get(&source).cloned().unwrap_or_default());
+        let known = self.known.get(&source).into_iter().flat_map(BTreeMap::keys);
+        self.unlisted.insert(source, known.cloned().collect());
     }
 
     /// A watch has listed all its objects: what was not among them is gone.
     pub fn listed(&mut self, source: Source) -> Effect {
         let mut effect = Effect::default();
         for key in self.unlisted.remove(&source).unwrap_or_default() {
-            if let Some(known) = self.known.get_mut(&source) {
-                known.remove(&key);
-            }
             effect.add(self.gone(source, key));
         }
         effect
     }
 
-    /// A status was written: this is what the object is now.
-    pub fn wrote(&mut self, id: &ObjectId, object: &DynamicObject) {
-        self.live.insert(id.clone(), live(object));
+    /// A status was written: this is what the object is now, unless its watch has told of something newer, or that it
+    /// is gone.
+    pub fn wrote(&mut self, job: &Job, object: &DynamicObject) {
+        if let Some(known) = self.live.get_mut(&job.id)
+            && known.resource_version == job.resource_version
+        {
+            *known = live(object);
+        }
     }
 
     fn input(&mut self, kind: Kind, object: DynamicObject) -> Result<Effect, ParseError> {
@@ -199,18 +199,18 @@ impl World {
     }
 
     fn gone(&mut self, source: Source, key: ObjectKey) -> Effect {
+        let needed_by = self.known.get_mut(&source).and_then(|known| known.remove(&key)).flatten();
+        let mut effect = Effect { lost: needed_by.into_iter().collect(), ..Effect::default() };
         match source {
             Source::Input(kind) => {
                 let id = ObjectId { kind, key };
                 self.live.remove(&id);
-                Effect { inputs: self.snapshot.remove(&id), ..Effect::default() }
+                effect.inputs = self.snapshot.remove(&id);
             }
-            Source::Pods => {
-                let gone = self.pods.remove(&key).map(|(gateway, _)| gateway);
-                Effect { pods: gone.into_iter().collect(), ..Effect::default() }
-            }
-            Source::Owned(_) => Effect::default(),
+            Source::Pods => effect.pods.extend(self.pods.remove(&key).map(|(gateway, _)| gateway)),
+            Source::Owned(_) => {}
         }
+        effect
     }
 }
 
@@ -245,12 +245,11 @@ fn has_our_status(kind: Kind) -> bool {
 
 /// The Gateway whose data plane an object is a part of.
 fn gateway_of(object: &DynamicObject) -> Option<ObjectKey> {
-    let labels = object.metadata.labels.as_ref()?;
+    let ObjectMeta { labels, annotations, namespace, .. } = &object.metadata;
+    let labels = labels.as_ref()?;
     labels.get(names::MANAGED_BY).filter(|it| *it == names::MANAGER)?;
-    let namespace = object.metadata.namespace.clone().unwrap_or_default();
-    // A name that is too long for a label is in an annotation.
-    let whole = object.metadata.annotations.as_ref().and_then(|it| it.get(names::GATEWAY));
-    Some(ObjectKey::new(namespace, whole.or_else(|| labels.get(names::GATEWAY_LABEL))?.as_str()))
+    let name = names::gateway_of(labels, annotations.as_ref())?;
+    Some(ObjectKey::new(namespace.clone().unwrap_or_default(), name))
 }
 
 fn key(object: &DynamicObject) -> ObjectKey {
@@ -262,7 +261,6 @@ fn live(object: &DynamicObject) -> Live {
     Live {
         resource_version: object.metadata.resource_version.clone(),
         status: object.data.get("status").cloned(),
-        uid: object.metadata.uid.clone(),
     }
 }
 
@@ -311,6 +309,7 @@ mod tests {
     }
 
     const ROUTES: Source = Source::Input(Kind::HttpRoute);
+    const MAPS: Source = Source::Owned(Owned::ConfigMap);
 
     fn id(name: &str) -> ObjectId {
         ObjectId { kind: Kind::HttpRoute, key: ObjectKey::new("a", name) }
@@ -368,9 +367,47 @@ mod tests {
 
     #[test]
     fn something_of_a_data_plane_that_is_deleted_is_told() {
+        let (map, gateway) = (pod("index", "10.0.0.1", false), ObjectKey::new("a", "g"));
+        let watched = || {
+            let mut world = World::default();
+            world.applied(MAPS, map.clone()).unwrap();
+            world
+        };
+        assert_eq!(watched().deleted(MAPS, &map).lost, [gateway.clone()].into());
+        let mut world = watched();
+        world.restarted(MAPS);
+        assert_eq!(world.listed(MAPS).lost, [gateway].into(), "it was deleted while nobody watched");
+        world.restarted(MAPS);
+        assert_eq!(world.listed(MAPS), Effect::default(), "that is told once");
+    }
+
+    #[test]
+    fn an_object_is_of_the_gateway_of_its_label_if_the_operator_made_it() {
+        let mut forged = pod("x", "10.0.0.1", false);
+        forged.metadata.annotations = Some([(names::GATEWAY.to_owned(), "other".to_owned())].into());
+        assert_eq!(gateway_of(&forged), Some(ObjectKey::new("a", "g")));
+        forged.metadata.labels.as_mut().unwrap().remove(names::MANAGED_BY);
+        assert_eq!(gateway_of(&forged), None);
+    }
+
+    #[test]
+    fn a_write_does_not_bring_back_what_has_been_overtaken() {
         let mut world = World::default();
-        let map = pod("index", "10.0.0.1", false);
-        let effect = world.deleted(Source::Owned(Owned::ConfigMap), &map);
-        assert_eq!(effect.lost, [ObjectKey::new("a", "g")].into());
+        let job = |version: &str| Job {
+            id: id("r"),
+            resource_version: Some(version.into()),
+            before: None,
+            status: json!({}),
+        };
+        let version = |world: &World| world.live(&id("r")).and_then(|it| it.resource_version.clone());
+        world.applied(ROUTES, route("r", "1", "h", &json!({}))).unwrap();
+        world.wrote(&job("1"), &route("r", "2", "h", &json!({})));
+        assert_eq!(version(&world).as_deref(), Some("2"));
+        world.applied(ROUTES, route("r", "4", "h", &json!({}))).unwrap();
+        world.wrote(&job("2"), &route("r", "3", "h", &json!({})));
+        assert_eq!(version(&world).as_deref(), Some("4"));
+        world.deleted(ROUTES, &route("r", "4", "h", &json!({})));
+        world.wrote(&job("4"), &route("r", "5", "h", &json!({})));
+        assert_eq!(version(&world), None);
     }
 }

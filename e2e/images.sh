@@ -32,7 +32,7 @@ fill_context() {
     from=$BINARIES/$binary
     [ -x "$from" ] || die "no $from"
     [ ! "$context/$binary" -nt "$from" ] || continue
-    strip --strip-debug -o "$context/$binary" "$from" || return 1
+    strip --strip-debug -o "$context/$binary" "$from"
     touch "$context/$binary"
   done
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -171,10 +172,10 @@ impl Publisher {
             known.certificates = certificates;
         }
         let writes = known.packer.pack(bundle)?;
-        for (pack, content) in &writes.packs {
-            let name = pack_name(&self.name, *pack);
-            replace(&self.client, &config_map(metadata, &self.namespace, &name, content)).await?;
-        }
+        let packs = writes.packs.iter().map(|(pack, content)| {
+            config_map(metadata, &self.namespace, &pack_name(&self.name, *pack), content)
+        });
+        try_join_all(packs.map(|pack| async move { replace(&self.client, &pack).await })).await?;
         replace(&self.client, &config_map(metadata, &self.namespace, &self.name, &writes.index)).await?;
         known.revision.clone_from(&bundle.manifest.revision);
         Ok(())
@@ -185,10 +186,10 @@ impl Publisher {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
         let index = api.get_opt(&self.name).await.map_err(|error| PublishError::Read(Box::new(error)))?;
         let Some(index) = index.as_ref().map(content) else { return Ok(Known::default()) };
-        let Ok(found) = self.read(&api, &index).await? else { return Ok(Known::default()) };
+        let Ok((packs, found)) = self.read(&api, &index).await? else { return Ok(Known::default()) };
         // Certificates are written again: reading them back would tell no more.
         let same = found.manifest == wanted.bundle.manifest && found.manifest.relay.is_none();
-        let packer = Packer::resume(&index, &found);
+        let packer = Packer::resume(&index, &packs);
         let revision = if same { found.manifest.revision } else { String::new() };
         Ok(Known { packer, revision, ..Known::default() })
     }
@@ -197,7 +198,7 @@ impl Publisher {
         &self,
         api: &Api<ConfigMap>,
         index: &Content,
-    ) -> Result<Result<Bundle, UnpackError>, PublishError> {
+    ) -> Result<Result<(BTreeMap<usize, Content>, Bundle), UnpackError>, PublishError> {
         let manifest = match manifest(index) {
             Ok(manifest) => manifest,
             Err(error) => return Ok(Err(error)),
@@ -208,7 +209,7 @@ impl Publisher {
             let found = found.map_err(|error| PublishError::Read(Box::new(error)))?;
             packs.extend(found.map(|it| (pack, content(&it))));
         }
-        Ok(unpack(manifest, index, &packs, None))
+        Ok(unpack(manifest, index, &packs, None).map(|bundle| (packs, bundle)))
     }
 
     fn secret(&self, wanted: &Wanted) -> DynamicObject {

@@ -33,7 +33,7 @@ ECHO_VERSIONS="v1.5.1 v1.6.0-dev.2 v1.6.0-dev.3"   # tags in the manifests of su
 ECHO_IMAGE=registry.k8s.io/gateway-api/echo-basic:v1.5.1
 COREDNS_VERSION=v1.12.2                            # likewise
 
-CLASS=${E2E_CLASS:-copal}                # GatewayClass
+CLASS=copal                              # GatewayClass, of manifests/gatewayclass.yaml
 SYSTEM_NAMESPACE=copal-system            # where the operator runs
 
 CONTAINERD_SOCK=$RUN/containerd/containerd.sock

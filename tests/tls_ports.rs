@@ -1,39 +1,29 @@
 //! VCL of HTTP and HTTPS ports in a real varnishd, with the test in the relay's place: it says by the PROXY protocol
 //! which port a connection is for.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::format_collect,
-    clippy::format_push_string,
-    clippy::too_many_lines,
-    reason = "in a test, a failure that names its line is what one wants"
-)]
+#![cfg(test)]
 
 mod support;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use copal::bundle::Bundle;
 use copal::snapshot::{Object, Snapshot};
-use copal::standalone::manifests::{Format, Manifests};
 use copal::translate::{Settings, translate};
 use copal::vcl::Renderer;
-use support::{Backend, Connection, Process, Request, Response, free_ports, get, route, route_on, services};
+use support::{
+    Backend, Connection, Request, Response, Varnishd, free_ports, get, objects, route, route_on, services,
+};
 
 /// A varnishd with the VCL of some manifests.
 struct Varnish {
-    folder: PathBuf,
+    varnishd: Varnishd,
     /// Sockets of HTTP ports, by the listener's port.
     direct: Vec<(u16, SocketAddr)>,
     /// The relay's socket. In VCL its name counts, so that it may be a TCP socket here.
     relay: SocketAddr,
-    process: Option<Process>,
 }
 
 impl Varnish {
@@ -43,61 +33,29 @@ impl Varnish {
         let first = free_ports(count + 1);
         let address = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let direct = bundle.manifest.listen.iter().zip(first + 1..);
+        let sockets = direct.clone().map(|(socket, port)| format!("-a{}={}", socket.name, address(port)));
+        let sockets: Vec<_> = sockets.chain([format!("-arelay={},PROXY", address(first))]).collect();
+        let parameters = ["-pdefault_ttl=0", "-pdefault_grace=0"];
+        let arguments: Vec<_> = sockets.iter().map(String::as_str).chain(parameters).collect();
         let direct = direct.map(|(socket, port)| (socket.port, address(port))).collect();
-        let folder = tempfile::tempdir().unwrap().keep();
-        let mut varnish = Self { folder, direct, relay: address(first), process: None };
-        varnish.spawn(&bundle);
+        let varnish = Self { varnishd: Varnishd::start(&arguments), direct, relay: address(first) };
         varnish.load(&bundle);
         varnish
     }
 
-    fn spawn(&mut self, bundle: &Bundle) {
-        let mut command = Command::new("varnishd");
-        command.args(["-F", "-j", "none", "-f", "", "-T", "127.0.0.1:0", "-s", "malloc,10m"]);
-        command.args(["-a", &format!("relay={},PROXY", self.relay)]);
-        for (socket, (_, address)) in bundle.manifest.listen.iter().zip(&self.direct) {
-            command.args(["-a", &format!("{}={address}", socket.name)]);
-        }
-        let compiler =
-            "cc_command=tcc -w -c -o %o.o %s && ld -shared -z noexecstack -o %o %o.o && rm -f %o.o";
-        let parameters = [compiler, "vcc_err_unref=off", "vsl_space=1m", "default_ttl=0", "default_grace=0"];
-        command.args(parameters.iter().flat_map(|it| ["-p", it]));
-        command.arg("-n").arg(self.folder.join("varnish")).stdout(Stdio::null()).stderr(Stdio::null());
-        self.process = Some(Process::spawn(&mut command, &self.folder).unwrap());
-        Self::wait_for("the management process", || self.try_cli(&["ping"]));
-    }
-
     fn load(&self, bundle: &Bundle) {
+        let load = |name: &String| self.varnishd.load(name, &bundle.files[name]).unwrap();
         for (label, name) in &bundle.manifest.labels {
-            self.load_file(bundle, name);
-            self.cli(&["vcl.label", label, name]);
+            load(name);
+            self.varnishd.cli(&["vcl.label", label, name]).unwrap();
         }
         let root = bundle.manifest.root.as_ref().unwrap();
-        self.load_file(bundle, root);
-        self.cli(&["vcl.use", root]);
-        self.cli(&["start"]);
-        Self::wait_for("the relay's socket", || TcpStream::connect(self.relay).is_ok());
-    }
-
-    fn load_file(&self, bundle: &Bundle, name: &str) {
-        let path = self.folder.join(format!("{name}.vcl"));
-        fs::write(&path, bundle.files[name].as_bytes()).unwrap();
-        self.cli(&["vcl.load", name, &path.to_string_lossy()]);
-    }
-
-    fn cli(&self, command: &[&str]) {
-        assert!(self.try_cli(command), "varnishd refuses {command:?}");
-    }
-
-    fn try_cli(&self, command: &[&str]) -> bool {
-        let mut admin = Command::new("varnishadm");
-        admin.arg("-n").arg(self.folder.join("varnish")).args(command).output().unwrap().status.success()
-    }
-
-    fn wait_for(what: &str, condition: impl Fn() -> bool) {
+        load(root);
+        self.varnishd.cli(&["vcl.use", root]).unwrap();
+        self.varnishd.cli(&["start"]).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !condition() {
-            assert!(Instant::now() < deadline, "{what} is not there");
+        while TcpStream::connect(self.relay).is_err() {
+            assert!(Instant::now() < deadline, "the relay's socket is not there");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -120,18 +78,12 @@ impl Varnish {
     }
 }
 
-fn objects(text: &str) -> Vec<Object> {
-    let manifests = Manifests::parse(Format::Yaml, text.as_bytes());
-    assert!(manifests.faults.is_empty(), "{:?}", manifests.faults);
-    manifests.objects.into_iter().map(|it| it.object).collect()
-}
-
 /// The bundle of some manifests, with the goldens' certificates.
 fn bundle(manifests: &str) -> Bundle {
     let given = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/given.yaml");
-    let given = objects(&fs::read_to_string(given).unwrap());
+    let given = objects("given.yaml", &fs::read_to_string(given).unwrap());
     let given = given.into_iter().filter(|it| matches!(it, Object::Secret(_) | Object::GatewayClass(_)));
-    let snapshot: Snapshot = given.chain(objects(manifests)).collect();
+    let snapshot: Snapshot = given.chain(objects("the test's own", manifests)).collect();
     let translation = translate(&snapshot, &Settings::default());
     Renderer::default().render(translation.shared_model())
 }

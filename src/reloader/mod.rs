@@ -9,7 +9,7 @@
 //! ```
 //!
 //! What decides is pure: [`plan`], [`failures`], [`listing`], [`compiler`], [`varnishd::args`], [`varnishd::log`],
-//! [`varnishd::mask`]. The rest does as it is told. [`access_log`] follows beside it.
+//! [`varnishd::mask`], [`varnishd::user`]. The rest does as it is told. [`access_log`] follows beside it.
 
 pub mod access_log;
 mod child;

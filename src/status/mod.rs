@@ -3,7 +3,7 @@
 //! `gateway` and `route` decide what is said; `conditions` has the words.
 
 mod conditions;
-pub mod features;
+mod features;
 mod gateway;
 mod merge;
 mod policy;

@@ -1,5 +1,5 @@
 //! The reloader with a real varnishd, real backends and real clients, all on the loopback interface.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
+#![cfg(test)]
 
 mod access_log;
 mod backend;
@@ -9,6 +9,7 @@ mod client;
 mod crash;
 mod drain;
 mod harness;
+mod logged;
 mod operate;
 mod relay;
 mod relay_life;

@@ -10,7 +10,7 @@ use rustls::version::TLS13;
 use crate::backend::Backend;
 use crate::bulk;
 use crate::served::{Served, nowhere};
-use crate::tls::{answer, connect, request};
+use crate::tls::{answer, connect, request, send};
 
 #[test]
 fn who_says_nothing_is_sent_away_and_nonsense_is_answered_by_an_alert() {
@@ -42,7 +42,7 @@ fn a_client_that_has_ended_its_half_gets_its_answer() {
     let client = served.authority.client(&[&TLS13]);
     for with_notice in [true, false] {
         let mut stream = connect(&client, served.address, "a.example").unwrap();
-        write!(stream, "GET /held HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
+        send(&mut stream, "a.example", "/held").unwrap();
         if with_notice {
             stream.conn.send_close_notify();
             stream.conn.complete_io(&mut stream.sock).unwrap();
@@ -58,8 +58,7 @@ fn a_client_that_has_ended_its_half_gets_its_answer() {
 fn each_half_of_a_pipe_ends_by_itself() {
     let served = Served::new(bulk::start(), &["a.example"]);
     let mut stream = connect(&served.authority.client(&[&TLS13]), served.address, "a.example").unwrap();
-    write!(stream, "GET /pipe HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
-    stream.flush().unwrap();
+    send(&mut stream, "a.example", "/pipe").unwrap();
     // What comes with the request may be lost to varnishd's pipe; what comes after it is not.
     thread::sleep(Duration::from_millis(300));
     stream.write_all(&vec![b'x'; 100_000]).unwrap();
@@ -108,8 +107,7 @@ fn a_slow_reader_holds_the_sender_back() {
     let pid = served.reloader.relay();
     let client = served.authority.client(&[&TLS13]);
     let mut slow = connect(&client, served.address, "a.example").unwrap();
-    write!(slow, "GET /100 HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
-    slow.flush().unwrap();
+    send(&mut slow, "a.example", "/100").unwrap();
     thread::sleep(Duration::from_secs(2));
     assert!(resident(pid) < 64 << 20);
     assert_eq!(answer(&mut slow).unwrap().1.len(), 100 << 20);

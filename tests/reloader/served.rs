@@ -85,8 +85,13 @@ impl Served {
         let arguments = [&["--port-offset", offset_text.as_str()], arguments].concat();
         let reloader = place.start_with(&arguments);
         reloader.wait_loaded(&revision);
-        let address = SocketAddr::from(([127, 0, 0, 1], offset + 443));
+        let address = at(offset, 443);
         Self { authority, place, reloader, address, offset }
+    }
+
+    /// Where another port is reached.
+    pub fn at(&self, port: u16) -> SocketAddr {
+        at(self.offset, port)
     }
 
     pub fn change(&self, bundle: &Bundle) {
@@ -102,6 +107,10 @@ impl Served {
         self.reloader
             .wait_for("a handshake of that kind", || (self.handshakes(result) == Some(count)).then_some(()));
     }
+}
+
+fn at(offset: u16, port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], offset + port))
 }
 
 pub fn nowhere() -> SocketAddr {

@@ -119,8 +119,14 @@ pub fn der(certificate: &Certificate) -> Vec<u8> {
 
 /// One request, whose answer has a length; returns head and body.
 pub fn request(stream: &mut Stream, host: &str, path: &str) -> io::Result<(String, Vec<u8>)> {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
+    send(stream, host, path)?;
     answer(stream)
+}
+
+/// A request whose answer is not waited for.
+pub fn send(stream: &mut Stream, host: &str, path: &str) -> io::Result<()> {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
+    stream.flush()
 }
 
 pub fn answer(stream: &mut Stream) -> io::Result<(String, Vec<u8>)> {

@@ -13,7 +13,7 @@ use super::services::{ServiceVcl, Target};
 use super::sockets::{Port, Sockets};
 use super::upstreams::SocketFolder;
 use super::user::{Hooks, UserBlock};
-use super::writer::{HostVcl, RequestVcl, Writer, not_found};
+use super::writer::{HostVcl, Names, RequestVcl, Writer, not_found};
 use crate::model::{HostPattern, Model, Outcome, UserVcl, VirtualHost};
 
 /// The part of a model that a shard is made from: equal contents give equal VCL.
@@ -128,7 +128,7 @@ impl<T: PartialEq> Numbered<T> {
 impl ShardVcl {
     /// `targets` is what the content's rules forward to, and `sockets` where the relay is.
     pub(super) fn new(label: &str, content: &Content, targets: &[Target<'_>], sockets: &SocketFolder) -> Self {
-        let mut writer = Writer::default();
+        let mut writer = Writer::new(content.logs);
         let mut ports = Vec::new();
         for (port, own) in &content.hosts {
             let fallbacks = content.fallbacks.get(port).map(Vec::as_slice).unwrap_or_default();
@@ -150,7 +150,7 @@ impl ShardVcl {
             logs: content.logs,
             services: targets.iter().map(|it| it.declaration(sockets)).collect(),
             requests: writer.requests,
-            names: writer.names,
+            names: writer.names.map(Names::in_order).unwrap_or_default(),
             ports,
             hosts: writer.hosts,
             rules: writer.rules,

@@ -50,15 +50,15 @@ fn share(it: &HttpRouteRulesFiltersRequestMirror) -> Result<(u32, u32), RuleProb
         (None, Some(HttpRouteRulesFiltersRequestMirrorFraction { numerator, denominator })) => {
             (*numerator, denominator.unwrap_or(DEFAULT_DENOMINATOR))
         }
-        (Some(_), Some(_)) => return Err(invalid("only one of percent and fraction is possible".into())),
+        (Some(_), Some(_)) => return Err(invalid("only one of percent and fraction is possible")),
     };
     match (u32::try_from(numerator), u32::try_from(denominator)) {
         (Ok(part), Ok(whole)) if part <= whole && whole > 0 => Ok((part, whole)),
-        _ => Err(invalid(format!("{numerator} of {denominator} requests is no share between none and all"))),
+        _ => Err(invalid(&format!("{numerator} of {denominator} requests is no share between none and all"))),
     }
 }
 
-fn invalid(message: String) -> RuleProblem {
+fn invalid(message: &str) -> RuleProblem {
     RuleProblem::Unsupported(format!("requestMirror: {message}"))
 }
 
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn read(rest: Value) -> Result<(u32, u32), String> {
+    fn read(rest: &Value) -> Result<(u32, u32), String> {
         let mut filter = json!({"backendRef": {"name": "a", "port": 80}});
         filter.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
         share(&serde_json::from_value(filter).unwrap()).map_err(|problem| problem.to_string())
@@ -84,7 +84,7 @@ mod tests {
             (json!({"fraction": {"numerator": 25, "denominator": 50}}), (25, 50)),
             (json!({"fraction": {"numerator": 0, "denominator": 1}}), (0, 1)),
         ] {
-            assert_eq!(read(rest.clone()), Ok(expected), "{rest}");
+            assert_eq!(read(&rest), Ok(expected), "{rest}");
         }
     }
 
@@ -99,7 +99,7 @@ mod tests {
             json!({"fraction": {"numerator": 0, "denominator": 0}}),
             json!({"percent": 20, "fraction": {"numerator": 1}}),
         ] {
-            let error = read(rest.clone()).unwrap_err();
+            let error = read(&rest).unwrap_err();
             assert!(error.starts_with("requestMirror: "), "{rest}: {error}");
         }
     }

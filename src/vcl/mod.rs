@@ -88,7 +88,7 @@ impl Renderer {
         let targets = content.targets();
         let file = text(name, &shard::ShardVcl::new(name, &content, &targets, &self.sockets));
         let upstreams = Upstreams::of(&targets);
-        Shard { file, upstreams, content }
+        Shard { content, file, upstreams }
     }
 
     /// What the relay does, if it is needed, and the certificates that it takes.

@@ -231,7 +231,63 @@ fn looked_up(request: &Request) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Scheme, TlsPort, VirtualHosts};
+    use std::sync::Arc;
+
+    use crate::model::{ObjectKey, Rewrite, RuleId, Scheme, ServicePort, Timeouts, TlsPort, VirtualHosts};
+
+    fn rule(mirrors: &[&[u32]]) -> Rule {
+        let port = |name: &str| ServicePort { service: ObjectKey::new("default", name), port: 80 };
+        let backend =
+            Arc::new(Service { endpoints: ["10.0.0.1:80".parse().unwrap()].into(), ..Service::default() });
+        let mirror = |numerator: &u32| Mirror {
+            service: port("b"),
+            backend: backend.clone(),
+            numerator: *numerator,
+            denominator: 50,
+        };
+        let branch = |mirrors: &&[u32]| Branch {
+            weight: 1,
+            filters: Filters::default(),
+            outcome: Outcome::Forward(Forward {
+                service: port("a"),
+                backend: backend.clone(),
+                rewrite: Rewrite::default(),
+                mirrors: mirrors.iter().map(mirror).collect(),
+            }),
+        };
+        Rule {
+            id: RuleId { route: ObjectKey::new("default", "r"), index: 0, name: None },
+            filters: Filters::default(),
+            branches: mirrors.iter().map(branch).collect(),
+            timeouts: Timeouts::default(),
+            retry: None,
+        }
+    }
+
+    #[test]
+    fn copies_are_told_with_their_share_and_keep_requests_from_the_cache() {
+        let request = Request {
+            scheme: Scheme::Http,
+            port: 80,
+            method: "GET".into(),
+            url: "/".into(),
+            headers: Vec::new(),
+        };
+        let explained = chosen(&request, &rule(&[&[10, 50]]));
+        let mirrors = serde_json::to_value(&explained.branches[0].mirrors).unwrap();
+        let expected = |share: f64| serde_json::json!({"service": "default/b:80", "share": share, "endpoints": ["10.0.0.1:80"]});
+        assert_eq!(mirrors, serde_json::json!([expected(20.0), expected(100.0)]));
+        let text = text::mirror(&explained.branches[0].mirrors[0]);
+        assert_eq!(text, "20.0 % copied to Service default/b:80 at 10.0.0.1:80");
+        for (mirrors, cache) in [
+            (&[&[][..], &[]][..], "look-up"),
+            (&[&[1], &[2]], "pass: requests that are copied"),
+            (&[&[1], &[]], "pass where the request is copied, else look-up"),
+        ] {
+            let explained = chosen(&request, &rule(mirrors));
+            assert!(explained.cache.starts_with(cache), "{}", explained.cache);
+        }
+    }
 
     #[test]
     fn a_port_answers_in_its_own_scheme_only() {

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{ChosenMirror, Explanation, Filters, HeaderChange, Outcome, PathRewrite, Redirect, RouteMatch, Rule};
+use super::{
+    ChosenMirror, Explanation, Filters, HeaderChange, Outcome, PathRewrite, Redirect, RouteMatch, Rule,
+};
 use crate::model::{PathMatch, Rewrite, ValueMatch};
 
 /// What a match asks for.
@@ -88,7 +90,8 @@ fn path_rewrite(it: &PathRewrite) -> String {
     }
 }
 
-fn mirror(it: &ChosenMirror) -> String {
+/// A Service that requests are copied to.
+pub(super) fn mirror(it: &ChosenMirror) -> String {
     let endpoints = if it.endpoints.is_empty() {
         ", which has no ready endpoint".to_owned()
     } else {

@@ -83,7 +83,10 @@ impl<'a> Backends<'a> {
         };
         let websocket = websocket(&key, found)?;
         let endpoints = self.endpoints(&key, found.name.as_deref().unwrap_or_default());
-        Ok((ServicePort { service: key, port }, Arc::new(Service { endpoints, websocket, transport: Transport::default() })))
+        Ok((
+            ServicePort { service: key, port },
+            Arc::new(Service { endpoints, websocket, transport: Transport::default() }),
+        ))
     }
 
     fn endpoints(&self, service: &ObjectKey, port_name: &str) -> BTreeSet<SocketAddr> {

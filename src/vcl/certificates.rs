@@ -41,7 +41,8 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_content_and_kept_for_one_rendering_more() {
-        let certificate = |key: &str| Arc::new(Certificate { chain: b"x".into(), key: key.as_bytes().into() });
+        let certificate =
+            |key: &str| Arc::new(Certificate { chain: b"x".into(), key: key.as_bytes().into() });
         let (a, b) = (certificate("a"), certificate("b"));
         let mut ids = CertificateIds::default();
         for asked in [&[&a, &b, &a][..], &[&b], &[&a]] {
@@ -50,6 +51,10 @@ mod tests {
             let distinct: std::collections::BTreeSet<_> = asked.iter().map(|it| Arc::as_ptr(it)).collect();
             assert_eq!(ids.0.len(), distinct.len());
         }
-        assert_eq!((Arc::strong_count(&a), Arc::strong_count(&b)), (2, 1), "what was not asked for is let go");
+        assert_eq!(
+            (Arc::strong_count(&a), Arc::strong_count(&b)),
+            (2, 1),
+            "what was not asked for is let go"
+        );
     }
 }

@@ -127,7 +127,12 @@ impl<T: PartialEq> Numbered<T> {
 
 impl ShardVcl {
     /// `targets` is what the content's rules forward to, and `sockets` where the relay is.
-    pub(super) fn new(label: &str, content: &Content, targets: &[Target<'_>], sockets: &SocketFolder) -> Self {
+    pub(super) fn new(
+        label: &str,
+        content: &Content,
+        targets: &[Target<'_>],
+        sockets: &SocketFolder,
+    ) -> Self {
         let mut writer = Writer::new(content.logs);
         let mut ports = Vec::new();
         for (port, own) in &content.hosts {

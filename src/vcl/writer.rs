@@ -120,8 +120,12 @@ impl Writer {
 
     fn request(&mut self, key: &str, path: &str, sub: &VclIdent) {
         let elements = prefix_elements(key, path).into_iter();
-        self.requests
-            .extend(elements.map(|text| RequestVcl { text, sub: sub.clone(), plain: None, name: None }));
+        self.requests.extend(elements.map(|text| RequestVcl {
+            text,
+            sub: sub.clone(),
+            plain: None,
+            name: None,
+        }));
     }
 
     fn plain(&mut self, key: &str, path: &str, rule: &PlainVcl) {

@@ -8,6 +8,7 @@ mod gateway;
 mod manifests;
 mod ports;
 mod process;
+mod varnish;
 
 pub use backend::{Backend, Step};
 pub use client::{Connection, Request, Response, get, h2c};
@@ -18,3 +19,4 @@ pub use manifests::{
 };
 pub use ports::free_ports;
 pub use process::{Process, resident_kib};
+pub use varnish::{Varnish, bundle_of};

@@ -107,7 +107,7 @@ fn copied_requests_all_reach_the_backend_and_others_are_cached() {
     }
     assert_eq!(one.requests(), 4, "one of the first three, and each of the others");
     assert!(relayed.connections() > 0, "they come through the relay");
-    let response = relayed.send(&Request::new("POST", "a.test", "/copied").body(&[b'x'; 100_000]));
+    let response = relayed.send(&Request::new("POST", "a.test", "/copied").body(&vec![b'x'; 100_000]));
     assert_eq!((response.status, response.json()["bytes"].as_u64()), (200, Some(100_000)));
     assert_eq!(relayed.send(&Request::new("CONNECT", "a.test", "/copied")).status, 405);
 }

@@ -4,88 +4,11 @@
 
 mod support;
 
-use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use copal::vcl::SocketFolder;
+use support::{Backend, Request, Response, Varnish, bundle_of, get, route, route_on, services};
 
-use copal::bundle::Bundle;
-use copal::snapshot::{Object, Snapshot};
-use copal::translate::{Settings, translate};
-use copal::vcl::Renderer;
-use support::{
-    Backend, Connection, Request, Response, Varnishd, free_ports, get, objects, route, route_on, services,
-};
-
-/// A varnishd with the VCL of some manifests.
-struct Varnish {
-    varnishd: Varnishd,
-    /// Sockets of HTTP ports, by the listener's port.
-    direct: Vec<(u16, SocketAddr)>,
-    /// The relay's socket. In VCL its name counts, so that it may be a TCP socket here.
-    relay: SocketAddr,
-}
-
-impl Varnish {
-    fn start(manifests: &[String]) -> Self {
-        let bundle = bundle(&manifests.concat());
-        let count = u16::try_from(bundle.manifest.listen.len()).unwrap();
-        let first = free_ports(count + 1);
-        let address = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let direct = bundle.manifest.listen.iter().zip(first + 1..);
-        let sockets = direct.clone().map(|(socket, port)| format!("-a{}={}", socket.name, address(port)));
-        let sockets: Vec<_> = sockets.chain([format!("-arelay={},PROXY", address(first))]).collect();
-        let parameters = ["-pdefault_ttl=0", "-pdefault_grace=0"];
-        let arguments: Vec<_> = sockets.iter().map(String::as_str).chain(parameters).collect();
-        let direct = direct.map(|(socket, port)| (socket.port, address(port))).collect();
-        let varnish = Self { varnishd: Varnishd::start(&arguments), direct, relay: address(first) };
-        varnish.load(&bundle);
-        varnish
-    }
-
-    fn load(&self, bundle: &Bundle) {
-        let load = |name: &String| self.varnishd.load(name, &bundle.files[name]).unwrap();
-        for (label, name) in &bundle.manifest.labels {
-            load(name);
-            self.varnishd.cli(&["vcl.label", label, name]).unwrap();
-        }
-        let root = bundle.manifest.root.as_ref().unwrap();
-        load(root);
-        self.varnishd.cli(&["vcl.use", root]).unwrap();
-        self.varnishd.cli(&["start"]).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(self.relay).is_err() {
-            assert!(Instant::now() < deadline, "the relay's socket is not there");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Sends a request to an HTTP port.
-    fn http(&self, port: u16, request: &Request) -> Response {
-        let (_, address) = self.direct.iter().find(|(known, _)| *known == port).unwrap();
-        Connection::open(*address).unwrap().exchange(request).unwrap()
-    }
-
-    /// Sends a request as the relay would for a connection to an HTTPS port.
-    fn https(&self, port: u16, request: &Request) -> Response {
-        let mut connection = Connection::open(self.relay).unwrap();
-        let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
-        header.extend([192, 0, 2, 1, 192, 0, 2, 2]);
-        header.extend(50_000_u16.to_be_bytes());
-        header.extend(port.to_be_bytes());
-        connection.write(&header).unwrap();
-        connection.exchange(request).unwrap()
-    }
-}
-
-/// The bundle of some manifests, with the goldens' certificates.
-fn bundle(manifests: &str) -> Bundle {
-    let given = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/given.yaml");
-    let given = objects("given.yaml", &fs::read_to_string(given).unwrap());
-    let given = given.into_iter().filter(|it| matches!(it, Object::Secret(_) | Object::GatewayClass(_)));
-    let snapshot: Snapshot = given.chain(objects("the test's own", manifests)).collect();
-    let translation = translate(&snapshot, &Settings::default());
-    Renderer::default().render(translation.shared_model())
+fn start(manifests: &[String]) -> Varnish {
+    Varnish::start(&bundle_of(&manifests.concat(), SocketFolder::default()))
 }
 
 fn gateway(listeners: &[(&str, u16, &str)]) -> String {
@@ -106,7 +29,7 @@ fn rules(backend: &str) -> String {
 #[test]
 fn ports_are_told_apart_and_backends_learn_the_scheme() {
     let [one, two, three] = Backend::group(["one", "two", "three"]);
-    let varnish = Varnish::start(&[
+    let varnish = start(&[
         gateway(&[("http", 80, "HTTP"), ("https", 443, "HTTPS"), ("high", 8443, "HTTPS")]),
         services(&[&one, &two, &three]),
         route_on("- {name: gw, sectionName: http}", "http", &["a.test", "*.w.test"], &rules("one")),
@@ -137,7 +60,7 @@ fn ports_are_told_apart_and_backends_learn_the_scheme() {
 #[test]
 fn https_ports_alone_are_told_apart() {
     let [one, two] = Backend::group(["one", "two"]);
-    let varnish = Varnish::start(&[
+    let varnish = start(&[
         gateway(&[("https", 443, "HTTPS"), ("high", 8443, "HTTPS")]),
         services(&[&one, &two]),
         route_on("- {name: gw, sectionName: https}", "https", &["a.test", "*.w.test"], &rules("one")),
@@ -152,7 +75,7 @@ fn https_ports_alone_are_told_apart() {
 
 #[test]
 fn a_redirect_keeps_the_scheme_and_the_port() {
-    let varnish = Varnish::start(&[
+    let varnish = start(&[
         gateway(&[("http", 80, "HTTP"), ("https", 443, "HTTPS"), ("high", 8443, "HTTPS")]),
         route("r", &["a.test"], "- filters: [{type: RequestRedirect, requestRedirect: {hostname: to.test}}]"),
     ]);
@@ -170,7 +93,7 @@ fn a_filter_may_say_another_scheme() {
   matches: [{path: {value: /set}}]
   backendRefs: [{name: one, port: 80}]
 ";
-    let varnish = Varnish::start(&[
+    let varnish = start(&[
         gateway(&[("http", 80, "HTTP"), ("https", 443, "HTTPS")]),
         services(&[&one]),
         route("r", &["a.test"], &format!("{set}{}", rules("one"))),
@@ -185,7 +108,7 @@ fn a_filter_may_say_another_scheme() {
 #[test]
 fn responses_that_vary_by_scheme_are_cached() {
     let [one] = Backend::group(["one"]);
-    let varnish = Varnish::start(&[
+    let varnish = start(&[
         gateway(&[("http", 80, "HTTP"), ("https", 443, "HTTPS")]),
         services(&[&one]),
         route("r", &["a.test"], &rules("one")),

@@ -11,6 +11,12 @@ use sha2::{Digest, Sha256};
 use super::hex;
 pub use crate::model::Certificate;
 
+/// The reloader's state folder in a pod.
+pub const POD_STATE: &str = "/run/copal";
+
+/// The folder in which the relay finds its task, below the reloader's state folder.
+pub const FOLDER: &str = "relay";
+
 /// The name of a certificate: [`certificate_id`].
 pub type CertificateId = String;
 

@@ -280,6 +280,9 @@ fn check_relay(relay: &Relay) -> Result<(), BundleFolderError> {
     if let Some(name) = names.into_iter().find(|name| !is_server_name(name)) {
         return Err(BundleFolderError::ServerName(name.clone()));
     }
+    if let Some((id, _)) = relay.upstreams.iter().find(|(id, upstream)| **id != upstream.id()) {
+        return Err(BundleFolderError::Name(id.clone()));
+    }
     let strange = relay.certificates().into_iter().find(|id| !is_certificate_id(id));
     strange.map_or(Ok(()), |id| Err(BundleFolderError::Name(id.clone())))
 }

@@ -70,7 +70,7 @@ pub fn render(args: &RenderArgs) -> Result<ExitCode, CommandError> {
     let bundle = site.build().bundle;
     match &args.out {
         Some(out) => write(&bundle, out)?,
-        None => print(&listing(&bundle))?,
+        None => print(&listing(&bundle)?)?,
     }
     Ok(code)
 }
@@ -235,14 +235,17 @@ fn write(bundle: &Bundle, out: &Path) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// All VCL files one after the other, the root first.
-fn listing(bundle: &Bundle) -> String {
+/// All VCL files one after the other, the root first; then what the relay has to do, if there is something.
+fn listing(bundle: &Bundle) -> Result<String, CommandError> {
     let manifest = &bundle.manifest;
     let root = manifest.root.iter().map(|name| (name, "root".to_owned()));
     let shards = manifest.labels.iter().map(|(label, name)| (name, format!("label {label}")));
     let text = |name| bundle.files.get(name).map(AsRef::as_ref).unwrap_or_default();
     let files = root.chain(shards).map(|(name, role)| format!("# ==> {name}.vcl ({role})\n{}\n", text(name)));
-    files.collect::<Vec<_>>().concat()
+    let relay = manifest.relay.as_ref().map(serde_json::to_string_pretty).transpose();
+    let relay = relay.map_err(|error| CommandError::Form(error.to_string()))?;
+    let relay = relay.map(|json| format!("# ==> relay\n{json}\n"));
+    Ok(files.chain(relay).collect())
 }
 
 /// A reader that has seen enough (`| head`) is no error.
@@ -258,6 +261,7 @@ fn print(text: &str) -> Result<(), CommandError> {
 mod tests {
     use super::*;
     use crate::bundle::VclFile;
+    use crate::bundle::relay::{Certificates, Relay, TlsListener};
 
     #[test]
     fn the_listing_has_the_root_first_and_says_what_each_file_is() {
@@ -266,6 +270,12 @@ mod tests {
         let (root, shard) = (bundle.manifest.root.clone().unwrap(), &bundle.manifest.labels["copal_s1"]);
         let expected =
             format!("# ==> {root}.vcl (root)\nroot\n\n# ==> {shard}.vcl (label copal_s1)\none\n\n");
-        assert_eq!(listing(&bundle), expected);
+        assert_eq!(listing(&bundle).unwrap(), expected);
+        let relay = Relay { listen: [(443, TlsListener::default())].into(), ..Relay::default() };
+        let listing = listing(&bundle.with_relay(Some(relay), Certificates::new())).unwrap();
+        let (vcl, json) = listing.split_once("# ==> relay\n").unwrap();
+        assert_eq!(vcl, expected);
+        let json: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!(json, serde_json::json!({"listen": {"443": {"certificates": {}}}}));
     }
 }

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{Explanation, Filters, HeaderChange, Outcome, PathRewrite, Redirect, RouteMatch, Rule};
+use super::{
+    ChosenMirror, Explanation, Filters, HeaderChange, Outcome, PathRewrite, Redirect, RouteMatch, Rule,
+};
 use crate::model::{PathMatch, Rewrite, ValueMatch};
 
 /// What a match asks for.
@@ -88,6 +90,16 @@ fn path_rewrite(it: &PathRewrite) -> String {
     }
 }
 
+/// A Service that requests are copied to.
+pub(super) fn mirror(it: &ChosenMirror) -> String {
+    let endpoints = if it.endpoints.is_empty() {
+        ", which has no ready endpoint".to_owned()
+    } else {
+        format!(" at {}", it.endpoints.join(", "))
+    };
+    format!("{:.1} % copied to Service {}{endpoints}", it.share, it.service)
+}
+
 impl std::fmt::Display for Explanation {
     /// For people: a line a step.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -117,6 +129,7 @@ impl std::fmt::Display for Explanation {
             }
             writeln!(f, "{line}")?;
             branch.filters.iter().try_for_each(|filter| writeln!(f, "    {filter}"))?;
+            branch.mirrors.iter().try_for_each(|it| writeln!(f, "    {}", mirror(it)))?;
         }
         writeln!(f, "cache: {}", rule.cache)
     }

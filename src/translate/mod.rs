@@ -18,6 +18,7 @@ mod listeners;
 mod logging;
 mod matches;
 mod merge;
+mod mirrors;
 mod namespaces;
 mod parameters;
 mod reader;

@@ -66,7 +66,7 @@ impl<'a> Reader<'a> {
             references.iter().map(|it| self.backends.resolve(&key.namespace, it)).collect();
         KnownRoute {
             route: route.clone(),
-            services: references.into_iter().map(|it| named(&key.namespace, it)).collect(),
+            services: references.iter().map(|it| named(&key.namespace, it)).collect(),
             rules: Arc::new(rules(key, route, public, &resolved)),
         }
     }

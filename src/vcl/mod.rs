@@ -3,11 +3,12 @@
 //! The root finds the shard of a request's host and hands over to it (`root`); a shard is the VCL of a few hosts
 //! (`shards` divides them, `writer` goes through them, `shard` puts one together): `hosts`, `paths` and `conditions`
 //! choose the rule (`sockets` tells ports apart), `actions` is what it does then, `programs` what it does on fetch and
-//! delivery, `services` are the backends, `urls` are changed URLs, `user` is the user's own VCL. Text enters VCL through
-//! the types of `literal` only. The templates are in
+//! delivery, `services` are the backends, `upstreams` those of them that are reached through the relay, `urls` are
+//! changed URLs, `user` is the user's own VCL. Text enters VCL through the types of `literal` only. The templates are in
 //! `templates/`, one partial a subject.
 
 mod actions;
+mod certificates;
 mod conditions;
 mod hosts;
 pub mod literal;
@@ -18,6 +19,7 @@ mod services;
 mod shard;
 mod shards;
 mod sockets;
+mod upstreams;
 mod urls;
 pub mod user;
 mod writer;
@@ -26,28 +28,48 @@ use std::collections::BTreeMap;
 
 use askama::Template;
 
-use crate::bundle::relay::{Certificates, Relay, TlsListener, certificate_id};
+use crate::bundle::relay::{Certificates, Relay, TlsListener};
 use crate::bundle::{Bundle, ListenSocket, NAME_PREFIX, VclFile};
 use crate::model::{HostPattern, Model, Scheme, TlsPort};
+use certificates::{CertificateIds, NextIds};
+use upstreams::Upstreams;
+pub use upstreams::{SocketFolder, SocketFolderError};
 
 /// Renders models, and remembers what it rendered last: a shard whose content is the same is not rendered again.
 #[derive(Debug, Default)]
 pub struct Renderer {
-    shards: BTreeMap<String, (shard::Content, VclFile)>,
+    sockets: SocketFolder,
+    shards: BTreeMap<String, Shard>,
     root: Option<(root::Content, VclFile)>,
+    certificates: CertificateIds,
+}
+
+/// A shard, and what the relay has to do for it.
+#[derive(Debug)]
+struct Shard {
+    content: shard::Content,
+    file: VclFile,
+    upstreams: Upstreams,
 }
 
 impl Renderer {
-    /// The bundle for a model. It follows from the model alone, byte by byte, whatever was rendered before.
+    /// For a varnishd beside a relay with these sockets. By default it is a pod's.
+    #[must_use]
+    pub fn new(sockets: SocketFolder) -> Self {
+        Self { sockets, ..Self::default() }
+    }
+
+    /// The bundle for a model. It follows from the model and the folder of the relay's sockets alone, byte by byte,
+    /// whatever was rendered before.
     pub fn render(&mut self, model: &Model) -> Bundle {
         let (ranges, members) = shards::divide(model);
         let root_content = root::Content::new(model, ranges, &members);
         let mut shards = BTreeMap::new();
         for (name, members) in members {
             let content = shard::Content::new(model, &members);
-            let known = self.shards.remove(&name).filter(|(known, _)| *known == content);
-            let file = known.map_or_else(|| render_shard(&name, &content), |(_, file)| file);
-            shards.insert(name, (content, file));
+            let known = self.shards.remove(&name).filter(|known| known.content == content);
+            let shard = known.unwrap_or_else(|| self.shard(&name, content));
+            shards.insert(name, shard);
         }
         self.shards = shards;
         let known = self.root.take().filter(|(known, _)| *known == root_content);
@@ -56,27 +78,45 @@ impl Renderer {
         let direct = sockets::Port::all(model).filter(|port| port.scheme == Scheme::Http);
         let listen = direct.map(|port| ListenSocket { name: port.name(), port: port.number });
         let labelled =
-            self.shards.iter().map(|(name, (_, file))| (format!("{NAME_PREFIX}{name}"), file.clone()));
-        let (relay, certificates) = relay(model);
-        Bundle::new(listen.collect(), root, labelled.collect()).with_relay(relay, certificates)
+            self.shards.iter().map(|(name, shard)| (format!("{NAME_PREFIX}{name}"), shard.file.clone()));
+        let bundle = Bundle::new(listen.collect(), root, labelled.collect());
+        let (relay, certificates) = self.relay(model);
+        bundle.with_relay(relay, certificates)
+    }
+
+    fn shard(&self, name: &str, content: shard::Content) -> Shard {
+        let targets = content.targets();
+        let file = text(name, &shard::ShardVcl::new(name, &content, &targets, &self.sockets));
+        let upstreams = Upstreams::of(&targets);
+        Shard { content, file, upstreams }
+    }
+
+    /// What the relay does, if it is needed, and the certificates that it takes.
+    fn relay(&mut self, model: &Model) -> (Option<Relay>, Certificates) {
+        let mut all = Certificates::new();
+        let listen = listeners(model, &mut self.certificates.next(), &mut all);
+        let mut upstreams = BTreeMap::new();
+        for shard in self.shards.values() {
+            upstreams.extend(shard.upstreams.all.iter().map(|(id, it)| (id.clone(), it.clone())));
+            all.extend(shard.upstreams.certificates.iter().map(|(id, it)| (id.clone(), it.clone())));
+        }
+        let is_needed = !listen.is_empty() || !upstreams.is_empty();
+        (is_needed.then_some(Relay { listen, upstreams }), all)
     }
 }
 
-/// What the relay does, if it is needed, and the certificates that it takes.
-fn relay(model: &Model) -> (Option<Relay>, Certificates) {
-    let mut all = Certificates::new();
+/// What is presented on TLS ports. The certificates are added to `all`.
+fn listeners(model: &Model, ids: &mut NextIds<'_>, all: &mut Certificates) -> BTreeMap<u16, TlsListener> {
     let mut listener = |port: &TlsPort| {
-        let mut ids = BTreeMap::new();
+        let mut named = BTreeMap::new();
         for (host, certificates) in &port.certificates {
-            let named = certificates.iter().map(|it| (certificate_id(it), it.clone()));
-            let named: Vec<_> = named.collect();
-            ids.insert(server_name(host), named.iter().map(|(id, _)| id.clone()).collect());
-            all.extend(named);
+            let known: Vec<_> = certificates.iter().map(|it| (ids.of(it), it.clone())).collect();
+            named.insert(server_name(host), known.iter().map(|(id, _)| id.clone()).collect());
+            all.extend(known);
         }
-        TlsListener { certificates: ids, clients: None }
+        TlsListener { certificates: named, clients: None }
     };
-    let listen: BTreeMap<_, _> = model.tls.iter().map(|(port, it)| (*port, listener(it))).collect();
-    ((!listen.is_empty()).then_some(Relay { listen, upstreams: BTreeMap::new() }), all)
+    model.tls.iter().map(|(port, it)| (*port, listener(it))).collect()
 }
 
 /// How the relay knows the server names of a listener.
@@ -85,10 +125,6 @@ fn server_name(host: &HostPattern) -> String {
         HostPattern::Exact(_) | HostPattern::Wildcard(_) => host.to_string(),
         HostPattern::Any => String::new(),
     }
-}
-
-fn render_shard(name: &str, content: &shard::Content) -> VclFile {
-    text(name, &shard::ShardVcl::new(name, content))
 }
 
 fn text(part: &str, template: &impl Template) -> VclFile {

@@ -10,6 +10,7 @@ mod manifests;
 mod objects;
 mod ports;
 mod process;
+mod varnish;
 mod varnishd;
 
 pub use backend::{Backend, Step};
@@ -22,4 +23,5 @@ pub use manifests::{
 pub use objects::objects;
 pub use ports::free_ports;
 pub use process::{Process, resident_kib};
+pub use varnish::{Varnish, bundle_of};
 pub use varnishd::Varnishd;

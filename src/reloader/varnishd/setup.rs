@@ -13,6 +13,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use crate::bundle::relay::FOLDER;
 use crate::bundle::{ListenSocket, hex};
 
 use super::super::options::Options;
@@ -85,7 +86,7 @@ impl Setup {
         let state = make_folder(state, 0o700)?;
         // Under a 0700 parent 0755 is open to nobody else; varnishd's own users need it when we are root.
         let workdir = make_folder(&state.join("varnish"), 0o755)?;
-        let relay = make_folder(&state.join("relay"), 0o700)?;
+        let relay = make_folder(&state.join(FOLDER), 0o700)?;
         let secret_file = state.join("secret");
         let secret = write_secret(&secret_file)?;
         let version = version(program).await?;

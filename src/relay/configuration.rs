@@ -3,18 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::crypto::ring::{Ticketer, default_provider};
-use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
+use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use tracing::error;
 
-use crate::bundle::relay::{Certificate, CertificateId, Relay, TlsListener};
+use crate::bundle::relay::{Certificate, CertificateId, ClientValidation, Relay, TlsListener};
 use crate::bundle_folder::BundleFolderError;
 use crate::bundle_folder::relay::{TASK, Task};
 
 use super::certificates;
+use super::clients::{Authorities, Clients};
 use super::names::ServerNames;
+use super::proxy::ClientCertificate;
 use super::state::Problem;
 
 /// In order of preference.
@@ -34,6 +39,7 @@ pub struct Configuration {
     pub problems: BTreeSet<Problem>,
     relay: Relay,
     keys: BTreeMap<CertificateId, Arc<CertifiedKey>>,
+    authorities: BTreeMap<CertificateId, Arc<Authorities>>,
 }
 
 /// One port.
@@ -41,6 +47,8 @@ pub struct Configuration {
 pub struct Port {
     keys: Arc<Keys>,
     tls: Arc<ServerConfig>,
+    /// What clients have to show; none if nothing.
+    clients: Option<Clients>,
 }
 
 impl Port {
@@ -49,6 +57,23 @@ impl Port {
     pub fn tls(&self, name: Option<&str>) -> Option<Arc<ServerConfig>> {
         let has_keys = self.keys.find(name).is_some_and(|keys| !keys.is_empty());
         has_keys.then(|| Arc::clone(&self.tls))
+    }
+
+    /// Whether a client is let in after its handshake. The certificate of a session that was resumed is looked at
+    /// again: it may have expired since.
+    #[must_use]
+    pub fn admits(&self, client: &ServerConnection) -> bool {
+        let Some(clients) = &self.clients else { return true };
+        let is_resumed = client.handshake_kind() == Some(HandshakeKind::Resumed);
+        !is_resumed || clients.admit(client.peer_certificates().unwrap_or_default())
+    }
+
+    /// What is known of the certificate that a client, which was let in, has shown.
+    #[must_use]
+    pub fn client_certificate(&self, client: &ServerConnection) -> Option<ClientCertificate> {
+        let (clients, chain) = (self.clients.as_ref()?, client.peer_certificates()?);
+        let resumed = client.handshake_kind() == Some(HandshakeKind::Resumed);
+        Some(ClientCertificate { verified: clients.verified(chain), resumed })
     }
 }
 
@@ -62,14 +87,24 @@ impl Configuration {
         read: impl Fn(&str) -> Result<Certificate, BundleFolderError>,
     ) -> Self {
         let mut built = Self { revision: Some(task.revision), ..Self::default() };
-        for id in task.relay.certificates() {
+        for id in task.relay.listen.values().flat_map(|it| it.certificates.values().flatten()) {
             match before.keys.get(id).map_or_else(|| key(id, &read), |key| Ok(Arc::clone(key))) {
                 Ok(key) => drop(built.keys.insert(id.clone(), key)),
                 Err(problem) => drop(built.problems.insert(problem)),
             }
         }
+        for id in task.relay.listen.values().filter_map(|it| it.clients.as_ref()).flat_map(|it| &it.authorities) {
+            match before.authorities.get(id).map_or_else(|| authorities(id, &read), |it| Ok(Arc::clone(it))) {
+                Ok(known) => drop(built.authorities.insert(id.clone(), known)),
+                Err(problem) => drop(built.problems.insert(problem)),
+            }
+        }
         for (port, listener) in &task.relay.listen {
-            match built.port(listener, before.ports.get(port).map(AsRef::as_ref)) {
+            let before = before.ports.get(port).filter(|_| {
+                let asked = before.relay.listen.get(port).map(|it| &it.clients);
+                asked == Some(&listener.clients)
+            });
+            match built.port(listener, before.map(AsRef::as_ref)) {
                 Ok(ready) => drop(built.ports.insert(*port, Arc::new(ready))),
                 Err(error) => drop(built.problems.insert(unusable(*port, &error))),
             }
@@ -88,6 +123,7 @@ impl Configuration {
             problems: BTreeSet::new(),
             relay: self.relay.clone(),
             keys: self.keys.clone(),
+            authorities: self.authorities.clone(),
         })
     }
 
@@ -97,6 +133,7 @@ impl Configuration {
         self.keys.len()
     }
 
+    /// `before` is the port as it was, if clients had to show the same there: else its tickets are of no use.
     fn port(&self, listener: &TlsListener, before: Option<&Port>) -> Result<Port, rustls::Error> {
         let found =
             |ids: &Vec<CertificateId>| ids.iter().filter_map(|id| self.keys.get(id).cloned()).collect();
@@ -104,8 +141,17 @@ impl Configuration {
         let keys = Arc::new(keys);
         // A ticket outlives a change of certificates, and is good for the name that it was given for only.
         let tickets = before.map_or_else(Ticketer::new, |port| Ok(Arc::clone(&port.tls.ticketer)))?;
-        let tls = Arc::new(server_config(Arc::clone(&keys), tickets)?);
-        Ok(Port { keys, tls })
+        let clients = listener.clients.as_ref().map(|it| self.clients(it)).transpose()?;
+        let verifier = clients.as_ref().map_or_else(WebPkiClientVerifier::no_client_auth, Clients::verifier);
+        let tls = Arc::new(server_config(Arc::clone(&keys), verifier, tickets)?);
+        Ok(Port { keys, tls, clients })
+    }
+
+    /// Authorities that cannot be read are left out; without any, nobody could be let in.
+    fn clients(&self, it: &ClientValidation) -> Result<Clients, rustls::Error> {
+        let known = it.authorities.iter().filter_map(|id| self.authorities.get(id));
+        let known: Vec<_> = known.map(AsRef::as_ref).collect();
+        Clients::new(&known, it.insecure_fallback)
     }
 }
 
@@ -121,15 +167,32 @@ fn key(
     })
 }
 
+fn authorities(
+    id: &str,
+    read: impl Fn(&str) -> Result<Certificate, BundleFolderError>,
+) -> Result<Arc<Authorities>, Problem> {
+    let problem = |message: String| {
+        error!(certificate = id, problem = message, "authorities for clients' certificates cannot be read");
+        Problem { file: format!("certificates/{id}.crt"), message }
+    };
+    let certificate = read(id).map_err(|error| problem(error.to_string()))?;
+    let authorities = certificates::chain(&certificate).map(Arc::new);
+    authorities.map_err(|error| problem(format!("authorities {id} cannot be used: {error}")))
+}
+
 fn unusable(port: u16, error: &rustls::Error) -> Problem {
     error!(port, %error, "TLS cannot be set up for a port");
     Problem { file: TASK.to_owned(), message: format!("TLS cannot be set up for port {port}: {error}") }
 }
 
-fn server_config(keys: Arc<Keys>, tickets: Arc<dyn ProducesTickets>) -> Result<ServerConfig, rustls::Error> {
+fn server_config(
+    keys: Arc<Keys>,
+    clients: Arc<dyn ClientCertVerifier>,
+    tickets: Arc<dyn ProducesTickets>,
+) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(Resolver(keys)));
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
     config.ticketer = tickets;

@@ -26,9 +26,9 @@ use std::collections::BTreeMap;
 
 use askama::Template;
 
-use crate::bundle::relay::{Certificates, Relay, TlsListener, certificate_id};
+use crate::bundle::relay::{self, Certificates, Relay, TlsListener, certificate_id};
 use crate::bundle::{Bundle, ListenSocket, NAME_PREFIX, VclFile};
-use crate::model::{HostPattern, Model, Scheme, TlsPort};
+use crate::model::{ClientValidation, HostPattern, Model, Scheme, TlsPort};
 
 /// Renders models, and remembers what it rendered last: a shard whose content is the same is not rendered again.
 #[derive(Debug, Default)]
@@ -73,10 +73,19 @@ fn relay(model: &Model) -> (Option<Relay>, Certificates) {
             ids.insert(server_name(host), named.iter().map(|(id, _)| id.clone()).collect());
             all.extend(named);
         }
-        TlsListener { certificates: ids, clients: None }
+        let clients = port.clients.as_ref().map(|it| clients(it, &mut all));
+        TlsListener { certificates: ids, clients }
     };
     let listen: BTreeMap<_, _> = model.tls.iter().map(|(port, it)| (*port, listener(it))).collect();
     ((!listen.is_empty()).then_some(Relay { listen, upstreams: BTreeMap::new() }), all)
+}
+
+/// What clients have to show; the authorities are added to `all`.
+fn clients(it: &ClientValidation, all: &mut Certificates) -> relay::ClientValidation {
+    let authorities: Vec<_> = it.authorities.iter().map(|it| (certificate_id(it), it.clone())).collect();
+    let ids = authorities.iter().map(|(id, _)| id.clone()).collect();
+    all.extend(authorities);
+    relay::ClientValidation { authorities: ids, insecure_fallback: it.insecure_fallback }
 }
 
 /// How the relay knows the server names of a listener.

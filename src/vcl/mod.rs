@@ -2,7 +2,7 @@
 //!
 //! The root finds the shard of a request's host and hands over to it (`root`); a shard is the VCL of a few hosts
 //! (`shards` divides them, `writer` goes through them, `shard` puts one together): `hosts`, `paths` and `conditions`
-//! choose the rule (`sockets` tells ports apart), `actions` is what it does then, `programs` what it does on fetch and
+//! choose the rule (`sockets` tells ports apart, `misdirected` the connections of one port), `actions` is what it does then, `programs` what it does on fetch and
 //! delivery, `services` are the backends, `urls` are changed URLs, `user` is the user's own VCL. Text enters VCL through
 //! the types of `literal` only. The templates are in
 //! `templates/`, one partial a subject.
@@ -11,6 +11,7 @@ mod actions;
 mod conditions;
 mod hosts;
 pub mod literal;
+mod misdirected;
 mod paths;
 mod programs;
 mod root;

@@ -2,10 +2,48 @@
 # Everything else is in the labelled VCLs; what is changed in a request here is undone at the hand-over.
 vcl 4.1;
 
+import proxy;
 import selector;
 import std;
+import var;
 
 backend default none;
+
+sub vcl_init {
+	new listeners_443 = selector.set();
+	listeners_443.add("shop.two.test");
+	new listener_domains_443 = selector.set();
+	listener_domains_443.add(".two.test");
+}
+
+# Requests must belong to the listener that their connection was made for, which its server name belongs to.
+sub check_443 {
+	# Only what the client sent can be misdirected.
+	if (req.esi_level > 0 || req.restarts > 0) {
+		return;
+	}
+	set client.identity = regsub(proxy.authority(), "\.$", "");
+	call listener_443;
+	var.set("listener", client.identity);
+	set client.identity = req.http.Host;
+	call listener_443;
+	if (client.identity != var.get("listener")) {
+		return (synth(421, "Misdirected Request"));
+	}
+}
+
+# The host of a listener, in the place of one that belongs to it.
+sub listener_443 {
+	if (listeners_443.match(client.identity)) {
+		# It is the listener's own.
+	} else
+	if (listener_domains_443.match(regsub(client.identity, "^.+?((?:\.[^.]+){2})$", "\1"))) {
+		set client.identity = regsub(client.identity, "^.+?((?:\.[^.]+){2})$", "\1");
+	} else
+	{
+		set client.identity = "*";
+	}
+}
 
 sub vcl_recv {
 	if (req.http.Host ~ "[^a-z0-9.-]|\.$") {
@@ -15,6 +53,9 @@ sub vcl_recv {
 		if (req.http.Host !~ "^([a-z0-9._~!$&'()*+,;=%-]*|\[[0-9a-z:.]+\])$") {
 			return (synth(400));
 		}
+	}
+	if (proxy.authority() != req.http.Host) {
+		call check_443;
 	}
 	return (vcl(copal_s));
 	return (synth(404));

@@ -11,18 +11,16 @@ sub {{ check.sub }} {
 	}
 }
 
-# The host of a listener, in the place of one that belongs to it.
+# Puts the listener that a host belongs to in the host's place.
 sub {{ check.find }} {
-{%- if !check.exact.is_empty() %}
+	{% if !check.exact.is_empty() -%}
 	if ({{ check.exact_set }}.match(client.identity)) {
 		# It is the listener's own.
-	} else
-{%- endif %}
-{%- for suffix in check.suffixes %}
+	} else {% endif -%}
+	{% for suffix in check.suffixes -%}
 	if ({{ check.wild_set }}.match(regsub(client.identity, {{ suffix }}, "\1"))) {
 		set client.identity = regsub(client.identity, {{ suffix }}, "\1");
-	} else
-{%- endfor %}
+	} else {% endfor -%}
 	{
 		set client.identity = "*";
 	}

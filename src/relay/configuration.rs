@@ -87,24 +87,14 @@ impl Configuration {
         read: impl Fn(&str) -> Result<Certificate, BundleFolderError>,
     ) -> Self {
         let mut built = Self { revision: Some(task.revision), ..Self::default() };
-        for id in task.relay.listen.values().flat_map(|it| it.certificates.values().flatten()) {
-            match before.keys.get(id).map_or_else(|| key(id, &read), |key| Ok(Arc::clone(key))) {
-                Ok(key) => drop(built.keys.insert(id.clone(), key)),
-                Err(problem) => drop(built.problems.insert(problem)),
-            }
-        }
-        for id in task.relay.listen.values().filter_map(|it| it.clients.as_ref()).flat_map(|it| &it.authorities) {
-            match before.authorities.get(id).map_or_else(|| authorities(id, &read), |it| Ok(Arc::clone(it))) {
-                Ok(known) => drop(built.authorities.insert(id.clone(), known)),
-                Err(problem) => drop(built.problems.insert(problem)),
-            }
-        }
+        let listeners = || task.relay.listen.values();
+        let presented = listeners().flat_map(|it| it.certificates.values().flatten());
+        built.keys = gather(presented, &before.keys, |id| key(id, &read), &mut built.problems);
+        let trusted = listeners().filter_map(|it| it.clients.as_ref()).flat_map(|it| &it.authorities);
+        built.authorities =
+            gather(trusted, &before.authorities, |id| authorities(id, &read), &mut built.problems);
         for (port, listener) in &task.relay.listen {
-            let before = before.ports.get(port).filter(|_| {
-                let asked = before.relay.listen.get(port).map(|it| &it.clients);
-                asked == Some(&listener.clients)
-            });
-            match built.port(listener, before.map(AsRef::as_ref)) {
+            match built.port(listener, before.same_clients(*port, listener)) {
                 Ok(ready) => drop(built.ports.insert(*port, Arc::new(ready))),
                 Err(error) => drop(built.problems.insert(unusable(*port, &error))),
             }
@@ -133,7 +123,13 @@ impl Configuration {
         self.keys.len()
     }
 
-    /// `before` is the port as it was, if clients had to show the same there: else its tickets are of no use.
+    /// A port where clients have to show what `listener` asks for too.
+    fn same_clients(&self, port: u16, listener: &TlsListener) -> Option<&Port> {
+        self.relay.listen.get(&port).filter(|it| it.clients == listener.clients)?;
+        self.ports.get(&port).map(AsRef::as_ref)
+    }
+
+    /// `before` is the port as it was, if clients had to show the same there: else its tickets must not be of use.
     fn port(&self, listener: &TlsListener, before: Option<&Port>) -> Result<Port, rustls::Error> {
         let found =
             |ids: &Vec<CertificateId>| ids.iter().filter_map(|id| self.keys.get(id).cloned()).collect();
@@ -155,13 +151,30 @@ impl Configuration {
     }
 }
 
+/// What is made of certificates, by their names. What `before` has is not made again.
+fn gather<'a, T>(
+    ids: impl Iterator<Item = &'a CertificateId>,
+    before: &BTreeMap<CertificateId, Arc<T>>,
+    make: impl Fn(&str) -> Result<T, Problem>,
+    problems: &mut BTreeSet<Problem>,
+) -> BTreeMap<CertificateId, Arc<T>> {
+    let mut gathered = BTreeMap::new();
+    for id in ids.collect::<BTreeSet<_>>() {
+        match before.get(id).map_or_else(|| make(id).map(Arc::new), |known| Ok(Arc::clone(known))) {
+            Ok(it) => drop(gathered.insert(id.clone(), it)),
+            Err(problem) => drop(problems.insert(problem)),
+        }
+    }
+    gathered
+}
+
 fn key(
     id: &str,
     read: impl Fn(&str) -> Result<Certificate, BundleFolderError>,
-) -> Result<Arc<CertifiedKey>, Problem> {
+) -> Result<CertifiedKey, Problem> {
     let problem = |message| Problem { file: format!("certificates/{id}.crt"), message };
     let certificate = read(id).map_err(|error| problem(error.to_string()))?;
-    certificates::read(&certificate).map(Arc::new).map_err(|error| {
+    certificates::read(&certificate).map_err(|error| {
         error!(certificate = id, problem = %error, "a certificate cannot be presented; its names are not served");
         problem(format!("certificate {id} cannot be presented: {error}"))
     })
@@ -170,14 +183,14 @@ fn key(
 fn authorities(
     id: &str,
     read: impl Fn(&str) -> Result<Certificate, BundleFolderError>,
-) -> Result<Arc<Authorities>, Problem> {
+) -> Result<Authorities, Problem> {
     let problem = |message: String| {
         error!(certificate = id, problem = message, "authorities for clients' certificates cannot be read");
         Problem { file: format!("certificates/{id}.crt"), message }
     };
     let certificate = read(id).map_err(|error| problem(error.to_string()))?;
-    let authorities = certificates::chain(&certificate).map(Arc::new);
-    authorities.map_err(|error| problem(format!("authorities {id} cannot be used: {error}")))
+    certificates::chain(&certificate)
+        .map_err(|error| problem(format!("authorities {id} cannot be used: {error}")))
 }
 
 fn unusable(port: u16, error: &rustls::Error) -> Problem {
@@ -231,7 +244,8 @@ mod tests {
     fn task(revision: &str, names: &[(&str, &str)]) -> Task {
         let certificates =
             names.iter().map(|(name, id)| ((*name).to_owned(), vec![(*id).to_owned()])).collect();
-        let relay = Relay { listen: [(443, TlsListener { certificates, clients: None })].into(), ..Relay::default() };
+        let relay =
+            Relay { listen: [(443, TlsListener { certificates, clients: None })].into(), ..Relay::default() };
         Task { revision: revision.into(), relay }
     }
 

@@ -29,14 +29,8 @@ pub enum Handshake {
 }
 
 impl Handshake {
-    const ALL: [Self; 6] = [
-        Self::Ok,
-        Self::Timeout,
-        Self::NoCertificate,
-        Self::ClientCertificate,
-        Self::Closed,
-        Self::TlsError,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Ok, Self::Timeout, Self::NoCertificate, Self::ClientCertificate, Self::Closed, Self::TlsError];
 
     /// As the label has it.
     #[must_use]

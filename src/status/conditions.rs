@@ -153,7 +153,9 @@ pub(super) fn listener_refs(unresolved: Option<&CertificateProblem>, invalid_kin
         (Some(CertificateProblem::RefNotPermitted(message)), _) => no("RefNotPermitted", message),
         (Some(CertificateProblem::Invalid(message)), _) => no("InvalidCertificateRef", message),
         (Some(CertificateProblem::InvalidAuthority(message)), _) => no("InvalidCACertificateRef", message),
-        (Some(CertificateProblem::InvalidAuthorityKind(message)), _) => no("InvalidCACertificateKind", message),
+        (Some(CertificateProblem::InvalidAuthorityKind(message)), _) => {
+            no("InvalidCACertificateKind", message)
+        }
         (None, Some(message)) => no("InvalidRouteKinds", message),
         (None, None) => say("ResolvedRefs", TRUE, "ResolvedRefs", "all references are resolved"),
     }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use gateway_api::experimental::gateways::{
     GatewayTlsFrontend, GatewayTlsFrontendDefaultValidation as Validation,
     GatewayTlsFrontendDefaultValidationCaCertificateRefs as Reference,
-    GatewayTlsFrontendDefaultValidationMode as Mode,
-    GatewayTlsFrontendPerPortTlsValidation as PerPort,
+    GatewayTlsFrontendDefaultValidationMode as Mode, GatewayTlsFrontendPerPortTlsValidation as PerPort,
     GatewayTlsFrontendPerPortTlsValidationMode as PerPortMode,
 };
 

@@ -21,7 +21,7 @@ pub(super) fn listeners(model: &Model) -> Listeners {
 
 /// How a port's listeners are told apart.
 pub(super) struct Check {
-    /// How the port is told from others, where there are any.
+    /// How the port is told from the relay's others, where there are any.
     pub condition: Option<VclExpr>,
     /// The subroutine that compares.
     pub sub: VclIdent,
@@ -42,7 +42,7 @@ impl Check {
     pub(super) fn new(port: Port, hosts: &BTreeSet<HostPattern>, sockets: Sockets) -> Self {
         let ident = |word| VclIdent::numbered(word, port.number.into());
         let mut check = Self {
-            condition: sockets.condition(port),
+            condition: sockets.relayed_condition(port),
             sub: ident("check"),
             find: ident("listener"),
             exact_set: ident("listeners"),

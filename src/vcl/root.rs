@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use askama::Template;
 
 use super::hosts::HostTable;
-use super::misdirected::{self, Check, Listeners};
 use super::literal::{VclExpr, VclIdent, VclString};
+use super::misdirected::{self, Check, Listeners};
 use super::shards::{Members, Ranges};
 use super::sockets::{Port, Sockets};
 use crate::model::{HostPattern, Model, VirtualHosts};

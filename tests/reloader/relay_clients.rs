@@ -29,8 +29,8 @@ enum Asks<'a> {
 /// The bundle of some ports; each presents the same certificate.
 fn bundle(own: &Arc<Certificate>, ports: &[(u16, Asks<'_>)]) -> Bundle {
     let names: Names<'_> = &[("a.example", own)];
-    let named: Vec<_> = ports.iter().map(|(port, _)| (*port, names)).collect();
-    let (relay, mut certificates) = relay(&named);
+    let by_port: Vec<_> = ports.iter().map(|(port, _)| (*port, names)).collect();
+    let (relay, mut certificates) = relay(&by_port);
     let mut relay = relay.unwrap();
     for (port, asks) in ports {
         let (authority, insecure_fallback) = match asks {
@@ -89,7 +89,11 @@ fn only_clients_with_a_valid_certificate_are_let_in() {
                 assert_eq!(answer.is_some(), is_let_in, "{version:?} {port}");
                 refused += if is_let_in { 0.0 } else { 1.0 };
                 let expected = if port == 445 { ["false", "false", "1"] } else { ["true", "true", "0"] };
-                assert_eq!(known(answer), is_let_in.then(|| expected.map(str::to_owned)), "{version:?} {port}");
+                assert_eq!(
+                    known(answer),
+                    is_let_in.then(|| expected.map(str::to_owned)),
+                    "{version:?} {port}"
+                );
             }
         }
     }

@@ -18,10 +18,6 @@ sub vcl_init {
 
 # Requests must belong to the listener that their connection was made for, which its server name belongs to.
 sub check_443 {
-	# Only what the client sent can be misdirected.
-	if (req.esi_level > 0 || req.restarts > 0) {
-		return;
-	}
 	set client.identity = regsub(proxy.authority(), "\.$", "");
 	call listener_443;
 	var.set("listener", client.identity);
@@ -54,7 +50,8 @@ sub vcl_recv {
 			return (synth(400));
 		}
 	}
-	if (proxy.authority() != req.http.Host) {
+	# Only what the client itself asks for can be misdirected.
+	if (proxy.authority() != req.http.Host && req.esi_level == 0 && req.restarts == 0) {
 		call check_443;
 	}
 	return (vcl(copal_s));

@@ -22,10 +22,6 @@ sub vcl_init {
 
 # Requests must belong to the listener that their connection was made for, which its server name belongs to.
 sub check_443 {
-	# Only what the client sent can be misdirected.
-	if (req.esi_level > 0 || req.restarts > 0) {
-		return;
-	}
 	set client.identity = regsub(proxy.authority(), "\.$", "");
 	call listener_443;
 	var.set("listener", client.identity);
@@ -51,10 +47,6 @@ sub listener_443 {
 
 # Requests must belong to the listener that their connection was made for, which its server name belongs to.
 sub check_8443 {
-	# Only what the client sent can be misdirected.
-	if (req.esi_level > 0 || req.restarts > 0) {
-		return;
-	}
 	set client.identity = regsub(proxy.authority(), "\.$", "");
 	call listener_8443;
 	var.set("listener", client.identity);
@@ -87,7 +79,8 @@ sub vcl_recv {
 			return (synth(400));
 		}
 	}
-	if (local.socket == "relay" && proxy.authority() != req.http.Host) {
+	# Only what the client itself asks for can be misdirected.
+	if (local.socket == "relay" && proxy.authority() != req.http.Host && req.esi_level == 0 && req.restarts == 0) {
 		if (local.socket == "relay" && std.port(server.ip) == 443) {
 			call check_443;
 		}

@@ -26,12 +26,11 @@ sub check_443 {
 	}
 }
 
-# The host of a listener, in the place of one that belongs to it.
+# Puts the listener that a host belongs to in the host's place.
 sub listener_443 {
 	if (listeners_443.match(client.identity)) {
 		# It is the listener's own.
-	} else
-	{
+	} else {
 		set client.identity = "*";
 	}
 }

@@ -28,15 +28,13 @@ sub check_443 {
 	}
 }
 
-# The host of a listener, in the place of one that belongs to it.
+# Puts the listener that a host belongs to in the host's place.
 sub listener_443 {
 	if (listeners_443.match(client.identity)) {
 		# It is the listener's own.
-	} else
-	if (listener_domains_443.match(regsub(client.identity, "^.+?((?:\.[^.]+){2})$", "\1"))) {
+	} else if (listener_domains_443.match(regsub(client.identity, "^.+?((?:\.[^.]+){2})$", "\1"))) {
 		set client.identity = regsub(client.identity, "^.+?((?:\.[^.]+){2})$", "\1");
-	} else
-	{
+	} else {
 		set client.identity = "*";
 	}
 }

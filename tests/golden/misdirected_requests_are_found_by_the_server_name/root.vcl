@@ -32,15 +32,13 @@ sub check_443 {
 	}
 }
 
-# The host of a listener, in the place of one that belongs to it.
+# Puts the listener that a host belongs to in the host's place.
 sub listener_443 {
 	if (listeners_443.match(client.identity)) {
 		# It is the listener's own.
-	} else
-	if (listener_domains_443.match(regsub(client.identity, "^.+?((?:\.[^.]+){2})$", "\1"))) {
+	} else if (listener_domains_443.match(regsub(client.identity, "^.+?((?:\.[^.]+){2})$", "\1"))) {
 		set client.identity = regsub(client.identity, "^.+?((?:\.[^.]+){2})$", "\1");
-	} else
-	{
+	} else {
 		set client.identity = "*";
 	}
 }
@@ -57,15 +55,13 @@ sub check_8443 {
 	}
 }
 
-# The host of a listener, in the place of one that belongs to it.
+# Puts the listener that a host belongs to in the host's place.
 sub listener_8443 {
 	if (listener_domains_8443.match(regsub(client.identity, "^.+?((?:\.[^.]+){3})$", "\1"))) {
 		set client.identity = regsub(client.identity, "^.+?((?:\.[^.]+){3})$", "\1");
-	} else
-	if (listener_domains_8443.match(regsub(client.identity, "^.+?((?:\.[^.]+){1})$", "\1"))) {
+	} else if (listener_domains_8443.match(regsub(client.identity, "^.+?((?:\.[^.]+){1})$", "\1"))) {
 		set client.identity = regsub(client.identity, "^.+?((?:\.[^.]+){1})$", "\1");
-	} else
-	{
+	} else {
 		set client.identity = "*";
 	}
 }
@@ -81,10 +77,10 @@ sub vcl_recv {
 	}
 	# Only what the client itself asks for can be misdirected.
 	if (local.socket == "relay" && proxy.authority() != req.http.Host && req.esi_level == 0 && req.restarts == 0) {
-		if (local.socket == "relay" && std.port(server.ip) == 443) {
+		if (std.port(server.ip) == 443) {
 			call check_443;
 		}
-		if (local.socket == "relay" && std.port(server.ip) == 8443) {
+		if (std.port(server.ip) == 8443) {
 			call check_8443;
 		}
 	}

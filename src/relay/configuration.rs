@@ -3,18 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::crypto::ring::{Ticketer, default_provider};
-use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
+use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use tracing::error;
 
-use crate::bundle::relay::{Certificate, CertificateId, Relay, TlsListener};
+use crate::bundle::relay::{Certificate, CertificateId, ClientValidation, Relay, TlsListener};
 use crate::bundle_folder::BundleFolderError;
 use crate::bundle_folder::relay::{TASK, Task};
 
 use super::certificates;
+use super::clients::{Authorities, Clients};
 use super::names::ServerNames;
+use super::proxy::ClientCertificate;
 use super::state::Problem;
 
 /// In order of preference.
@@ -34,6 +39,7 @@ pub struct Configuration {
     pub problems: BTreeSet<Problem>,
     relay: Relay,
     keys: BTreeMap<CertificateId, Arc<CertifiedKey>>,
+    authorities: BTreeMap<CertificateId, Arc<Authorities>>,
 }
 
 /// One port.
@@ -41,6 +47,8 @@ pub struct Configuration {
 pub struct Port {
     keys: Arc<Keys>,
     tls: Arc<ServerConfig>,
+    /// What clients have to show; none if nothing.
+    clients: Option<Clients>,
 }
 
 impl Port {
@@ -49,6 +57,23 @@ impl Port {
     pub fn tls(&self, name: Option<&str>) -> Option<Arc<ServerConfig>> {
         let has_keys = self.keys.find(name).is_some_and(|keys| !keys.is_empty());
         has_keys.then(|| Arc::clone(&self.tls))
+    }
+
+    /// Whether a client is let in after its handshake. The certificate of a session that was resumed is looked at
+    /// again: it may have expired since.
+    #[must_use]
+    pub fn admits(&self, client: &ServerConnection) -> bool {
+        let Some(clients) = &self.clients else { return true };
+        let is_resumed = client.handshake_kind() == Some(HandshakeKind::Resumed);
+        !is_resumed || clients.admit(client.peer_certificates().unwrap_or_default())
+    }
+
+    /// What is known of the certificate that a client, which was let in, has shown.
+    #[must_use]
+    pub fn client_certificate(&self, client: &ServerConnection) -> Option<ClientCertificate> {
+        let (clients, chain) = (self.clients.as_ref()?, client.peer_certificates()?);
+        let resumed = client.handshake_kind() == Some(HandshakeKind::Resumed);
+        Some(ClientCertificate { verified: clients.verified(chain), resumed })
     }
 }
 
@@ -62,14 +87,14 @@ impl Configuration {
         read: impl Fn(&str) -> Result<Certificate, BundleFolderError>,
     ) -> Self {
         let mut built = Self { revision: Some(task.revision), ..Self::default() };
-        for id in task.relay.certificates() {
-            match before.keys.get(id).map_or_else(|| key(id, &read), |key| Ok(Arc::clone(key))) {
-                Ok(key) => drop(built.keys.insert(id.clone(), key)),
-                Err(problem) => drop(built.problems.insert(problem)),
-            }
-        }
+        let listeners = || task.relay.listen.values();
+        let presented = listeners().flat_map(|it| it.certificates.values().flatten());
+        built.keys = gather(presented, &before.keys, |id| key(id, &read), &mut built.problems);
+        let trusted = listeners().filter_map(|it| it.clients.as_ref()).flat_map(|it| &it.authorities);
+        built.authorities =
+            gather(trusted, &before.authorities, |id| authorities(id, &read), &mut built.problems);
         for (port, listener) in &task.relay.listen {
-            match built.port(listener, before.ports.get(port).map(AsRef::as_ref)) {
+            match built.port(listener, before.same_clients(*port, listener)) {
                 Ok(ready) => drop(built.ports.insert(*port, Arc::new(ready))),
                 Err(error) => drop(built.problems.insert(unusable(*port, &error))),
             }
@@ -88,6 +113,7 @@ impl Configuration {
             problems: BTreeSet::new(),
             relay: self.relay.clone(),
             keys: self.keys.clone(),
+            authorities: self.authorities.clone(),
         })
     }
 
@@ -97,6 +123,13 @@ impl Configuration {
         self.keys.len()
     }
 
+    /// A port where clients have to show what `listener` asks for too.
+    fn same_clients(&self, port: u16, listener: &TlsListener) -> Option<&Port> {
+        self.relay.listen.get(&port).filter(|it| it.clients == listener.clients)?;
+        self.ports.get(&port).map(AsRef::as_ref)
+    }
+
+    /// `before` is the port as it was, if clients had to show the same there: else its tickets must not be of use.
     fn port(&self, listener: &TlsListener, before: Option<&Port>) -> Result<Port, rustls::Error> {
         let found =
             |ids: &Vec<CertificateId>| ids.iter().filter_map(|id| self.keys.get(id).cloned()).collect();
@@ -104,21 +137,60 @@ impl Configuration {
         let keys = Arc::new(keys);
         // A ticket outlives a change of certificates, and is good for the name that it was given for only.
         let tickets = before.map_or_else(Ticketer::new, |port| Ok(Arc::clone(&port.tls.ticketer)))?;
-        let tls = Arc::new(server_config(Arc::clone(&keys), tickets)?);
-        Ok(Port { keys, tls })
+        let clients = listener.clients.as_ref().map(|it| self.clients(it)).transpose()?;
+        let verifier = clients.as_ref().map_or_else(WebPkiClientVerifier::no_client_auth, Clients::verifier);
+        let tls = Arc::new(server_config(Arc::clone(&keys), verifier, tickets)?);
+        Ok(Port { keys, tls, clients })
     }
+
+    /// Authorities that cannot be read are left out; without any, nobody could be let in.
+    fn clients(&self, it: &ClientValidation) -> Result<Clients, rustls::Error> {
+        let known = it.authorities.iter().filter_map(|id| self.authorities.get(id));
+        let known: Vec<_> = known.map(AsRef::as_ref).collect();
+        Clients::new(&known, it.insecure_fallback)
+    }
+}
+
+/// What is made of certificates, by their names. What `before` has is not made again.
+fn gather<'a, T>(
+    ids: impl Iterator<Item = &'a CertificateId>,
+    before: &BTreeMap<CertificateId, Arc<T>>,
+    make: impl Fn(&str) -> Result<T, Problem>,
+    problems: &mut BTreeSet<Problem>,
+) -> BTreeMap<CertificateId, Arc<T>> {
+    let mut gathered = BTreeMap::new();
+    for id in ids.collect::<BTreeSet<_>>() {
+        match before.get(id).map_or_else(|| make(id).map(Arc::new), |known| Ok(Arc::clone(known))) {
+            Ok(it) => drop(gathered.insert(id.clone(), it)),
+            Err(problem) => drop(problems.insert(problem)),
+        }
+    }
+    gathered
 }
 
 fn key(
     id: &str,
     read: impl Fn(&str) -> Result<Certificate, BundleFolderError>,
-) -> Result<Arc<CertifiedKey>, Problem> {
+) -> Result<CertifiedKey, Problem> {
     let problem = |message| Problem { file: format!("certificates/{id}.crt"), message };
     let certificate = read(id).map_err(|error| problem(error.to_string()))?;
-    certificates::read(&certificate).map(Arc::new).map_err(|error| {
+    certificates::read(&certificate).map_err(|error| {
         error!(certificate = id, problem = %error, "a certificate cannot be presented; its names are not served");
         problem(format!("certificate {id} cannot be presented: {error}"))
     })
+}
+
+fn authorities(
+    id: &str,
+    read: impl Fn(&str) -> Result<Certificate, BundleFolderError>,
+) -> Result<Authorities, Problem> {
+    let problem = |message: String| {
+        error!(certificate = id, problem = message, "authorities for clients' certificates cannot be read");
+        Problem { file: format!("certificates/{id}.crt"), message }
+    };
+    let certificate = read(id).map_err(|error| problem(error.to_string()))?;
+    certificates::chain(&certificate)
+        .map_err(|error| problem(format!("authorities {id} cannot be used: {error}")))
 }
 
 fn unusable(port: u16, error: &rustls::Error) -> Problem {
@@ -126,10 +198,14 @@ fn unusable(port: u16, error: &rustls::Error) -> Problem {
     Problem { file: TASK.to_owned(), message: format!("TLS cannot be set up for port {port}: {error}") }
 }
 
-fn server_config(keys: Arc<Keys>, tickets: Arc<dyn ProducesTickets>) -> Result<ServerConfig, rustls::Error> {
+fn server_config(
+    keys: Arc<Keys>,
+    clients: Arc<dyn ClientCertVerifier>,
+    tickets: Arc<dyn ProducesTickets>,
+) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(Resolver(keys)));
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
     config.ticketer = tickets;

@@ -12,7 +12,7 @@ use super::Context;
 use super::configuration::Port;
 use super::copy;
 use super::handshake::shake_hands;
-use super::proxy::Header;
+use super::proxy::{ClientCertificate, Header};
 use super::varnish;
 
 /// A client that was accepted.
@@ -35,9 +35,10 @@ pub async fn serve(client: Client, port: Arc<Port>, context: Arc<Context>) {
         return;
     };
     let Some(stream) = shake_hands(stream, &port, &context.metrics).await else { return };
+    let certificate = port.client_certificate(stream.get_ref().1);
     drop((slot, port));
     let destination = SocketAddr::new(destination.ip(), listener);
-    let header = introduction(&stream, source, destination);
+    let header = introduction(&stream, source, destination, certificate);
     match varnish::connect(&context.options.socket, &header).await {
         Ok(varnish) => copy::both_ways(stream, varnish).await,
         Err(error) => {
@@ -48,7 +49,12 @@ pub async fn serve(client: Client, port: Arc<Port>, context: Arc<Context>) {
     debug!(%source, listener, "a connection ended");
 }
 
-fn introduction(stream: &TlsStream<TcpStream>, source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+fn introduction(
+    stream: &TlsStream<TcpStream>,
+    source: SocketAddr,
+    destination: SocketAddr,
+    certificate: Option<ClientCertificate>,
+) -> Vec<u8> {
     let (_, tls) = stream.get_ref();
     let cipher = tls.negotiated_cipher_suite().and_then(|it| it.suite().as_str()).unwrap_or_default();
     Header {
@@ -58,6 +64,7 @@ fn introduction(stream: &TlsStream<TcpStream>, source: SocketAddr, destination: 
         authority: tls.server_name(),
         version: tls.protocol_version().map_or("", version),
         cipher,
+        certificate,
     }
     .encode()
 }

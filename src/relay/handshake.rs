@@ -29,7 +29,8 @@ pub async fn shake_hands(stream: TcpStream, port: &Port, metrics: &Metrics) -> O
         Err(_) => (Handshake::Timeout, None),
         Ok(Err(error)) => (cause(&error), None),
         Ok(Ok(None)) => (Handshake::NoCertificate, None),
-        Ok(Ok(Some(stream))) => (Handshake::Ok, Some(stream)),
+        Ok(Ok(Some(stream))) if port.admits(stream.get_ref().1) => (Handshake::Ok, Some(stream)),
+        Ok(Ok(Some(_))) => (Handshake::ClientCertificate, None),
     };
     metrics.handshake(result);
     if stream.as_ref().is_some_and(|it| it.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)) {
@@ -49,7 +50,14 @@ async fn attempt(stream: TcpStream, port: &Port) -> io::Result<Option<TlsStream<
     start.into_stream(tls).await.map(Some)
 }
 
-/// rustls's complaints come as invalid data; the rest is about the connection.
+/// rustls's complaints come as invalid data; the rest is about the connection. Only clients' certificates are
+/// verified here.
 fn cause(error: &io::Error) -> Handshake {
-    if error.kind() == io::ErrorKind::InvalidData { Handshake::TlsError } else { Handshake::Closed }
+    match error.get_ref().and_then(|it| it.downcast_ref()) {
+        Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_)) => {
+            Handshake::ClientCertificate
+        }
+        _ if error.kind() == io::ErrorKind::InvalidData => Handshake::TlsError,
+        _ => Handshake::Closed,
+    }
 }

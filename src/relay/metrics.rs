@@ -20,6 +20,8 @@ pub enum Handshake {
     Timeout,
     /// There is no certificate for the name that the client asked for.
     NoCertificate,
+    /// The client has to show a certificate, and showed none that is valid.
+    ClientCertificate,
     /// The client closed the connection.
     Closed,
     /// They could not agree, or the client sent something else than TLS.
@@ -27,7 +29,8 @@ pub enum Handshake {
 }
 
 impl Handshake {
-    const ALL: [Self; 5] = [Self::Ok, Self::Timeout, Self::NoCertificate, Self::Closed, Self::TlsError];
+    const ALL: [Self; 6] =
+        [Self::Ok, Self::Timeout, Self::NoCertificate, Self::ClientCertificate, Self::Closed, Self::TlsError];
 
     /// As the label has it.
     #[must_use]
@@ -36,6 +39,7 @@ impl Handshake {
             Self::Ok => "ok",
             Self::Timeout => "timeout",
             Self::NoCertificate => "no_certificate",
+            Self::ClientCertificate => "client_certificate",
             Self::Closed => "closed",
             Self::TlsError => "tls_error",
         }

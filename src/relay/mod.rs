@@ -11,6 +11,7 @@
 
 pub mod admin;
 pub mod certificates;
+pub mod clients;
 pub mod configuration;
 mod connection;
 mod copy;

@@ -26,6 +26,12 @@ pub(super) fn class_accepted(invalid_parameters: Option<&String>) -> Said {
     }
 }
 
+/// `InsecureFrontendValidationMode`, of a Gateway that lets clients in whatever they show.
+pub(super) fn insecure_frontend() -> Said {
+    let message = "tls.frontend: AllowInsecureFallback lets clients in without a valid certificate";
+    say("InsecureFrontendValidationMode", TRUE, "ConfigurationChanged", message)
+}
+
 /// How many listeners of a Gateway or ListenerSet can be served, with the names of the others.
 pub(super) enum Valid {
     All,
@@ -121,6 +127,7 @@ pub(super) fn listener_accepted(problem: Option<&ListenerProblem>) -> Said {
         Some(ListenerProblem::UnsupportedProtocol(message)) => no("UnsupportedProtocol", message),
         Some(ListenerProblem::PortUnavailable(message)) => no("PortUnavailable", message),
         Some(ListenerProblem::Invalid(message)) => no("UnsupportedValue", message),
+        Some(ListenerProblem::NoValidAuthority(message)) => no("NoValidCACertificate", message),
         Some(ListenerProblem::HostnameConflict(message)) => no("HostnameConflict", message),
         Some(ListenerProblem::ProtocolConflict(message)) => no("ProtocolConflict", message),
     }
@@ -145,6 +152,10 @@ pub(super) fn listener_refs(unresolved: Option<&CertificateProblem>, invalid_kin
     match (unresolved, invalid_kinds) {
         (Some(CertificateProblem::RefNotPermitted(message)), _) => no("RefNotPermitted", message),
         (Some(CertificateProblem::Invalid(message)), _) => no("InvalidCertificateRef", message),
+        (Some(CertificateProblem::InvalidAuthority(message)), _) => no("InvalidCACertificateRef", message),
+        (Some(CertificateProblem::InvalidAuthorityKind(message)), _) => {
+            no("InvalidCACertificateKind", message)
+        }
         (None, Some(message)) => no("InvalidRouteKinds", message),
         (None, None) => say("ResolvedRefs", TRUE, "ResolvedRefs", "all references are resolved"),
     }

@@ -9,6 +9,9 @@ use serde_json::{Map, Value};
 /// The fields of the entries that routes and policies have one of for each parent and controller.
 const ENTRIES: [&str; 2] = ["parents", "ancestors"];
 
+/// Conditions that are ours and that there are only while they are true.
+const PASSING: [&str; 1] = ["InsecureFrontendValidationMode"];
+
 /// The status to be written; `None` if it is there already. `controller` is the name under which entries of
 /// `parents` and `ancestors` are ours.
 #[must_use]
@@ -48,8 +51,9 @@ fn keep_conditions(current: &Value, wanted: &mut Value, shared: bool) {
         }
     }
     if shared {
-        let others: Vec<_> =
-            old.iter().filter(|it| !new.iter().any(|new| same(it, new, "type"))).cloned().collect();
+        let is_passing = |it: &&Value| PASSING.iter().any(|kind| it.get("type").is_some_and(|it| it == kind));
+        let others = old.iter().filter(|it| !new.iter().any(|new| same(it, new, "type")));
+        let others: Vec<_> = others.filter(|it| !is_passing(it)).cloned().collect();
         new.extend(others);
     }
     // The same set in another order is no reason to write.
@@ -135,6 +139,17 @@ mod tests {
             merged["conditions"],
             json!([condition("Theirs", "True", "1"), condition("A", "True", "2")])
         );
+    }
+
+    #[test]
+    fn a_condition_that_passed_does_not_survive() {
+        let passing = |time| condition("InsecureFrontendValidationMode", "True", time);
+        let wanted = json!({"conditions": [condition("A", "True", "2")]});
+        let with = json!({"conditions": [condition("A", "True", "1"), passing("1")]});
+        let merged = merge(Some(&with), &wanted, US).unwrap();
+        assert_eq!(merged["conditions"], json!([condition("A", "True", "1")]));
+        let again = json!({"conditions": [condition("A", "True", "2"), passing("2")]});
+        assert_eq!(merge(Some(&with), &again, US), None);
     }
 
     #[test]

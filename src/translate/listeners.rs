@@ -12,6 +12,7 @@ use gateway_api::experimental::gateways::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::certificates::Certificates;
+use super::clients;
 use super::conflicts;
 use super::namespaces::Allowed;
 use super::parameters::{Parameters, Resolved};
@@ -20,7 +21,7 @@ use super::report::{
     ListenerSetReport, Report,
 };
 use super::{Addressing, Settings, tls};
-use crate::model::{Certificate, HostPattern, ListenerId, ObjectKey, Scheme};
+use crate::model::{Certificate, ClientValidation, HostPattern, ListenerId, ObjectKey, Scheme};
 use crate::snapshot::{GATEWAY_GROUP, ListenerSet, Snapshot};
 
 /// The one kind of route that listeners take.
@@ -40,6 +41,8 @@ pub(super) struct Listener {
     pub tls: Option<GatewayListenersTls>,
     /// What it presents to TLS clients.
     pub certificates: Vec<Arc<Certificate>>,
+    /// What TLS clients have to show; none if nothing.
+    pub clients: Option<ClientValidation>,
 }
 
 /// Where requests come in: the port of a listener, and what is spoken there.
@@ -80,8 +83,10 @@ pub(super) fn parents(
         parents.push(parent("Gateway", key, key, &gateway.spec.listeners, served));
         let sets = listener_sets(key, gateway, snapshot, served, report);
         parents.extend(sets);
-        let it =
-            GatewayReport { generation: gateway.metadata.generation, problem, ..GatewayReport::default() };
+        let generation = gateway.metadata.generation;
+        let frontend = gateway.spec.tls.as_ref().and_then(|it| it.frontend.as_ref());
+        let insecure_frontend = frontend.is_some_and(clients::is_insecure);
+        let it = GatewayReport { generation, problem, insecure_frontend, ..GatewayReport::default() };
         report.gateways.insert(key.clone(), it);
     }
     conflicts::find(&mut parents);
@@ -217,6 +222,7 @@ fn listener(kind: &'static str, parent: &ObjectKey, it: &GatewayListeners) -> Li
         scheme: if it.protocol == "HTTPS" { Scheme::Https } else { Scheme::Http },
         tls: it.tls.clone(),
         certificates: Vec::new(),
+        clients: None,
     }
 }
 

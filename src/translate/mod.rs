@@ -1,14 +1,16 @@
 //! Gateway API resources to what the gateway must do ([`Model`]) and what is to be said of it ([`Report`]).
 //!
 //! The pipeline, a module a step: `listeners` finds Gateways, ListenerSets and their listeners (with `conflicts`, and
-//! `tls` and `certificates` for those that speak HTTPS); `attachment`
+//! `tls`, `certificates` and, for what clients have to show, `clients` and `authorities` for those that speak HTTPS); `attachment`
 //! decides which of them a route is attached to; `rules` (with `matches`, `filters`, `backends`) reads the route;
 //! `virtual_hosts` puts routes and listeners together. `parameters` (with `merge`) and `logging` find what holds for a
 //! Gateway's data plane, and `data_plane` is what comes of it.
 
 mod attachment;
+mod authorities;
 mod backends;
 mod certificates;
+mod clients;
 mod conflicts;
 pub mod data_plane;
 mod dirty;

@@ -40,6 +40,8 @@ pub struct GatewayReport {
     pub problem: Option<GatewayProblem>,
     /// Its own listeners, in their order.
     pub listeners: Vec<ListenerReport>,
+    /// Whether clients are let in on some port although they show no valid certificate that is asked for.
+    pub insecure_frontend: bool,
     /// ListenerSets that it has accepted: allowed, and with a listener that can be served.
     pub attached_listener_sets: i32,
 }
@@ -119,6 +121,8 @@ pub enum ListenerProblem {
     PortUnavailable(String),
     /// A field has a value that it must not have.
     Invalid(String),
+    /// Clients are to show certificates, and there is nobody who could have issued them.
+    NoValidAuthority(String),
     /// Another listener has the same port and host.
     HostnameConflict(String),
     /// Another listener speaks another protocol on the same port.
@@ -132,6 +136,23 @@ pub enum CertificateProblem {
     RefNotPermitted(String),
     /// It names nothing that holds a certificate and its key.
     Invalid(String),
+    /// It names nothing that holds those who issue clients' certificates.
+    InvalidAuthority(String),
+    /// It names a kind that cannot hold them.
+    InvalidAuthorityKind(String),
+}
+
+impl CertificateProblem {
+    /// What is wrong, for people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        match self {
+            Self::RefNotPermitted(message)
+            | Self::Invalid(message)
+            | Self::InvalidAuthority(message)
+            | Self::InvalidAuthorityKind(message) => message,
+        }
+    }
 }
 
 /// A policy that is attached to Gateways.

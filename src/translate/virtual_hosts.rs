@@ -42,8 +42,9 @@ impl<'a> Collector<'a> {
         for listener in parents.iter().flat_map(|parent| &parent.listeners) {
             let Some(Entrance { scheme, port }) = listener.entrance() else { continue };
             if scheme == Scheme::Https {
-                let certificates = &mut collector.tls.entry(port).or_default().certificates;
-                certificates.insert(listener.hostname.clone(), listener.certificates.clone());
+                let tls = collector.tls.entry(port).or_default();
+                tls.certificates.insert(listener.hostname.clone(), listener.certificates.clone());
+                tls.clients.clone_from(&listener.clients);
             }
             collector.ports.entry(port).or_default().insert(&listener.hostname, listener);
             let hosts = collector.hosts.entry(port).or_default();

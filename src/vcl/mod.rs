@@ -2,9 +2,10 @@
 //!
 //! The root finds the shard of a request's host and hands over to it (`root`); a shard is the VCL of a few hosts
 //! (`shards` divides them, `writer` goes through them, `shard` puts one together): `hosts`, `paths` and `conditions`
-//! choose the rule (`sockets` tells ports apart), `actions` is what it does then, `programs` what it does on fetch and
-//! delivery, `services` are the backends, `upstreams` those of them that are reached through the relay, `urls` are
-//! changed URLs, `user` is the user's own VCL. Text enters VCL through the types of `literal` only. The templates are in
+//! choose the rule (`sockets` tells ports apart, `misdirected` the connections of one port), `actions` is what it does
+//! then, `programs` what it does on fetch and delivery, `services` are the backends, `upstreams` those of them that are
+//! reached through the relay, `urls` are changed URLs, `user` is the user's own VCL. Text enters VCL through the types of
+//! `literal` only. The templates are in
 //! `templates/`, one partial a subject.
 
 mod actions;
@@ -12,6 +13,7 @@ mod certificates;
 mod conditions;
 mod hosts;
 pub mod literal;
+mod misdirected;
 mod paths;
 mod programs;
 mod root;
@@ -28,9 +30,9 @@ use std::collections::BTreeMap;
 
 use askama::Template;
 
-use crate::bundle::relay::{Certificates, Relay, TlsListener};
+use crate::bundle::relay::{self, Certificates, Relay, TlsListener};
 use crate::bundle::{Bundle, ListenSocket, NAME_PREFIX, VclFile};
-use crate::model::{HostPattern, Model, Scheme, TlsPort};
+use crate::model::{ClientValidation, HostPattern, Model, Scheme, TlsPort};
 use certificates::{CertificateIds, NextIds};
 use upstreams::Upstreams;
 pub use upstreams::{SocketFolder, SocketFolderError};
@@ -114,9 +116,18 @@ fn listeners(model: &Model, ids: &mut NextIds<'_>, all: &mut Certificates) -> BT
             named.insert(server_name(host), known.iter().map(|(id, _)| id.clone()).collect());
             all.extend(known);
         }
-        TlsListener { certificates: named, clients: None }
+        let clients = port.clients.as_ref().map(|it| clients(it, ids, all));
+        TlsListener { certificates: named, clients }
     };
     model.tls.iter().map(|(port, it)| (*port, listener(it))).collect()
+}
+
+/// What clients have to show; the authorities are added to `all`.
+fn clients(it: &ClientValidation, ids: &mut NextIds<'_>, all: &mut Certificates) -> relay::ClientValidation {
+    let authorities: Vec<_> = it.authorities.iter().map(|it| (ids.of(it), it.clone())).collect();
+    let names = authorities.iter().map(|(id, _)| id.clone()).collect();
+    all.extend(authorities);
+    relay::ClientValidation { authorities: names, insecure_fallback: it.insecure_fallback }
 }
 
 /// How the relay knows the server names of a listener.

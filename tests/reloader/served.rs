@@ -33,6 +33,8 @@ sub vcl_synth {{
     set resp.http.X-Version = proxy.ssl_version();
     set resp.http.X-Cipher = proxy.ssl_cipher();
     set resp.http.X-Verified = proxy.ssl_verify_result();
+    set resp.http.X-Shown = proxy.client_has_cert_conn();
+    set resp.http.X-Shown-Before = proxy.client_has_cert_sess();
     set resp.body = "";
     if (sess.timeout_idle < 2s) {{ set resp.http.Connection = "close"; }}
     return (deliver);

@@ -1,6 +1,6 @@
 # Copal: a shard, loaded under the label copal_s. Its hosts:
-#   *, Gateway default/gw listener http
-#   *, Gateway default/gw listener other
+#   a.test, ListenerSet default/set listener more
+#   *, Gateway default/gw listener https
 vcl 4.1;
 
 import selector;
@@ -10,6 +10,8 @@ import var;
 backend default none;
 
 sub vcl_init {
+	# Hosts with their paths.
+	new requests = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
@@ -25,43 +27,49 @@ sub forward {
 	return (pass);
 }
 
-# Which rule a request is for. A subroutine that returns has found none.
-
-# *, Gateway default/gw listener http
-sub host_0 {
+sub not_found {
+	return (synth(404));
 }
 
-# *, Gateway default/gw listener other
+# Which rule a request is for. A subroutine that returns has found none.
+
+# *, Gateway default/gw listener https
 sub host_1 {
 }
 
 # Which host a request is for.
 
-sub port_80 {
-	call host_0;
-}
-
-sub port_8443 {
+sub port_443 {
 	call host_1;
 }
 
 sub vcl_recv {
+	# Host and path in one look-up, as they were sent, which is most often the form to compare. A host has no space, so
+	# the URL begins where it seems to.
+	if (requests.hasprefix(req.http.Host + " " + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
+		return (synth(404));
+	}
 	call look_up;
 	return (synth(404));
 }
 
 # What is slow is not in vcl_recv: a subroutine prepares the modules that it names, whether it gets to them or not.
 sub look_up {
+	if (req.url !~ "^/") {
+		return (synth(404));
+	}
 	# In lower case, as in Varnish's built-in VCL: one host, one object in the cache.
 	if (req.http.Host ~ "[[:upper:]]") {
 		set req.http.Host = std.tolower(req.http.Host);
 	}
-	if (local.socket == "http-80") {
-		call port_80;
+	# Without port and trailing dot. The backend gets them: they are part of the cache key.
+	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
+	if (requests.hasprefix(var.get("host") + " " + req.url + "/")) {
+		call requests.subroutine(select=LONGEST);
+		return (synth(404));
 	}
-	if (local.socket == "relay" && std.port(server.ip) == 8443) {
-		call port_8443;
-	}
+	call port_443;
 }
 
 sub vcl_hash {
@@ -96,11 +104,7 @@ sub vcl_backend_fetch {
 sub tell_scheme {
 	# Varnish makes it out of HTTP/2's :scheme.
 	unset bereq.http.Scheme;
-	if (local.socket == "relay") {
-		set bereq.http.X-Forwarded-Proto = "https";
-	} else {
-		set bereq.http.X-Forwarded-Proto = "http";
-	}
+	set bereq.http.X-Forwarded-Proto = "https";
 }
 
 sub vcl_backend_response {
@@ -167,4 +171,5 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
+	requests.add("a.test /", sub=not_found);
 }

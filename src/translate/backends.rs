@@ -56,13 +56,8 @@ impl<'a> Backends<'a> {
             return Err(RefProblem::InvalidKind(message));
         }
         let service = named(namespace, it);
-        if !grants::permits(self.snapshot, ("HTTPRoute", namespace), ("Service", &service)) {
-            let message = format!(
-                "no ReferenceGrant in {} lets HTTPRoutes of {namespace} use Service {service}",
-                service.namespace
-            );
-            return Err(RefProblem::RefNotPermitted(message));
-        }
+        grants::permitted(self.snapshot, ("HTTPRoute", namespace), ("Service", &service))
+            .map_err(RefProblem::RefNotPermitted)?;
         self.service(service, it.port)
     }
 

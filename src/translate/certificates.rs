@@ -69,15 +69,9 @@ impl<'a> Certificates<'a> {
                 format!("certificateRef {}: kind {kind} of group {group:?} is no certificate", it.name);
             return Err(CertificateProblem::Invalid(message));
         }
-        let (from_kind, home) = from;
-        let key = ObjectKey::new(it.namespace.as_deref().unwrap_or(home), it.name.as_str());
-        if !grants::permits(self.snapshot, from, ("Secret", &key)) {
-            let message = format!(
-                "no ReferenceGrant in {} lets {from_kind}s of {home} use Secret {key}",
-                key.namespace
-            );
-            return Err(CertificateProblem::RefNotPermitted(message));
-        }
+        let key = ObjectKey::new(it.namespace.as_deref().unwrap_or(from.1), it.name.as_str());
+        grants::permitted(self.snapshot, from, ("Secret", &key))
+            .map_err(CertificateProblem::RefNotPermitted)?;
         self.secret(&key).map_err(|error| CertificateProblem::Invalid(format!("Secret {key}: {error}")))
     }
 

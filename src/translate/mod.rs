@@ -21,6 +21,7 @@ mod merge;
 mod namespaces;
 mod parameters;
 mod reader;
+mod remembered;
 pub mod report;
 mod rules;
 mod tls;
@@ -35,8 +36,8 @@ use certificates::{Certificates, KnownCertificates};
 use data_plane::{DataPlane, Planes};
 use filters::RuleProblem;
 use listeners::{Entrance, Parent};
-use logging::Policies;
-use parameters::Parameters;
+use logging::{KnownPolicies, Policies};
+use parameters::{KnownParameters, Parameters};
 use reader::{Known, Reader};
 pub use report::Report;
 use report::{ParentReport, RouteAccepted, RouteReport};
@@ -101,8 +102,13 @@ impl Translation {
     /// The model of the one data plane that all Gateways share, with [`Addressing::Shared`].
     #[must_use]
     pub fn shared_model(&self) -> &Model {
-        static NOTHING: Model =
-            Model { ports: BTreeMap::new(), tls: BTreeMap::new(), user_vcl: None, logs: false };
+        static NOTHING: Model = Model {
+            ports: BTreeMap::new(),
+            tls: BTreeMap::new(),
+            client_certificate: None,
+            user_vcl: None,
+            logs: false,
+        };
         self.models.get(&ObjectKey::default()).unwrap_or(&NOTHING)
     }
 
@@ -125,36 +131,39 @@ pub fn translate(snapshot: &Snapshot, settings: &Settings) -> Translation {
 pub struct Translator {
     known: Known,
     certificates: KnownCertificates,
+    parameters: KnownParameters,
+    policies: KnownPolicies,
 }
 
 impl Translator {
     /// As [`translate`]: the result is the same whatever was translated before.
     pub fn translate(&mut self, snapshot: &Snapshot, settings: &Settings) -> Translation {
-        let mut reader = Reader::new(snapshot, settings, std::mem::take(&mut self.known));
-        let mut certificates = Certificates::new(snapshot, std::mem::take(&mut self.certificates));
-        let translation = translate_with(&mut reader, &mut certificates, snapshot, settings);
-        self.known = reader.finish();
-        self.certificates = certificates.finish();
+        let Self { known, certificates, mut parameters, mut policies } = std::mem::take(self);
+        let mut reader = Reader::new(snapshot, settings, known);
+        let mut certificates = Certificates::new(snapshot, certificates);
+        let mut report = Report::default();
+        let read = Parameters::new(snapshot, settings, &mut parameters);
+        let parents = listeners::parents(snapshot, settings, &mut certificates, &read, &mut report);
+        let attached = Policies::new(snapshot, &mut policies, &mut report);
+        let planes =
+            Planes { snapshot, settings, parents: &parents, parameters: &read, policies: &attached };
+        let translation = translate_with(&mut reader, &planes, report);
+        *self = Self {
+            known: reader.finish(),
+            certificates: certificates.finish(),
+            parameters: parameters.turned(),
+            policies: policies.turned(),
+        };
         translation
     }
 }
 
-fn translate_with(
-    reader: &mut Reader,
-    certificates: &mut Certificates,
-    snapshot: &Snapshot,
-    settings: &Settings,
-) -> Translation {
-    let mut report = Report::default();
-    let parameters = Parameters::new(snapshot, settings);
-    let parents = listeners::parents(snapshot, settings, certificates, &parameters, &mut report);
-    let policies = Policies::new(snapshot, &mut report);
-    let planes =
-        Planes { snapshot, settings, parents: &parents, parameters: &parameters, policies: &policies };
-    let mut collectors = collectors(&parents, settings.addressing);
+fn translate_with(reader: &mut Reader, planes: &Planes, mut report: Report) -> Translation {
+    let Planes { snapshot, settings, parents, .. } = planes;
+    let mut collectors = collectors(parents, settings.addressing);
     let mut counts = Counts::default();
     for (key, route) in snapshot.http_routes.iter() {
-        let attached = Attached::new(key, route, &parents, snapshot);
+        let attached = Attached::new(key, route, parents, snapshot);
         if attached.by_reference.is_empty() {
             continue;
         }
@@ -261,11 +270,11 @@ fn accepted(attachment: &RouteAccepted, rules: &Rules) -> RouteAccepted {
     }
 }
 
-fn report_listeners(report: &mut Report, parents: Vec<Parent>, counts: &Counts) {
-    for (place, parent) in parents.into_iter().enumerate() {
-        let listeners = parent.listeners.into_iter().enumerate().map(|(index, listener)| {
+fn report_listeners(report: &mut Report, parents: &[Parent], counts: &Counts) {
+    for (place, parent) in parents.iter().enumerate() {
+        let listeners = parent.listeners.iter().enumerate().map(|(index, listener)| {
             let attached_routes = counts.get(&(place, index)).copied().unwrap_or_default();
-            report::ListenerReport { attached_routes, ..listener.report }
+            report::ListenerReport { attached_routes, ..listener.report.clone() }
         });
         let listeners = listeners.collect();
         if let ("Gateway", Some(it)) = (parent.kind, report.gateways.get_mut(&parent.key)) {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Explanation, Filters, HeaderChange, Outcome, PathRewrite, Redirect, RouteMatch, Rule};
-use crate::model::{PathMatch, Rewrite, ValueMatch};
+use crate::model::{PathMatch, Rewrite, Transport, ValueMatch};
 
 /// What a match asks for.
 pub(super) fn wants(it: &RouteMatch) -> String {
@@ -62,7 +62,18 @@ pub(super) fn outcome(it: &Outcome) -> String {
     match it {
         Outcome::Fail(reason) => format!("error 500: {reason}"),
         Outcome::Redirect(it) => redirect(it),
-        Outcome::Forward(it) => format!("Service {}{}", it.service, rewrite(&it.rewrite)),
+        Outcome::Forward(it) => {
+            format!("Service {}{}{}", it.service, transport(&it.backend.transport), rewrite(&it.rewrite))
+        }
+    }
+}
+
+fn transport(it: &Transport) -> &'static str {
+    match (it.http2, it.tls.is_some()) {
+        (false, false) => "",
+        (true, false) => " by HTTP/2",
+        (false, true) => " by TLS",
+        (true, true) => " by HTTP/2 over TLS",
     }
 }
 

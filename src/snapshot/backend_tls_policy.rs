@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use gateway_api::apis::standard::backendtlspolicies::{BackendTlsPolicyTargetRefs, BackendTlsPolicyValidation};
+use gateway_api::apis::standard::backendtlspolicies::{
+    BackendTlsPolicyTargetRefs, BackendTlsPolicyValidation,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::Plane;
 use super::conditions::{
-    Valid, class_accepted, conflicted, gateway_accepted, listener_accepted, listener_refs,
+    Valid, class_accepted, conflicted, gateway_accepted, gateway_refs, listener_accepted, listener_refs,
     listener_set_accepted, not_programmed, owner_not_accepted, part_programmed, programmed, shadowed,
 };
 use super::features::FEATURES;
@@ -41,10 +41,12 @@ pub(super) fn gateway(it: &GatewayReport, plane: &Plane, now: &Time) -> GatewayS
         name: listener.name.clone(),
         supported_kinds: Some(listener.supported_kinds.iter().map(|kind| supported_kind(kind)).collect()),
     });
+    let refs = it.client_certificate.as_ref().map(gateway_refs);
+    let said = [accepted, programmed].into_iter().chain(refs);
     GatewayStatus {
         addresses: is_accepted.then(|| plane.addresses.iter().map(|it| address(it)).collect()),
         attached_listener_sets: Some(it.attached_listener_sets),
-        conditions: Some(vec![accepted.at(it.generation, now), programmed.at(it.generation, now)]),
+        conditions: Some(said.map(|condition| condition.at(it.generation, now)).collect()),
         listeners: Some(listeners.collect()),
     }
 }

@@ -1,8 +1,11 @@
-//! Certificates of HTTPS listeners (Gateway API, `ListenerTLSConfig.certificateRefs`): what their references come to.
+//! Certificates with their keys (Gateway API, `ListenerTLSConfig.certificateRefs`, `GatewayBackendTLS`): what
+//! references to them come to.
 
 use std::sync::Arc;
 
-use gateway_api::experimental::gateways::GatewayListenersTlsCertificateRefs as CertificateRef;
+use gateway_api::experimental::gateways::{
+    GatewayListenersTlsCertificateRefs as CertificateRef, GatewayTlsBackendClientCertificateRef as ClientRef,
+};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -57,6 +60,16 @@ impl<'a> Certificates<'a> {
         (certificates, problem)
     }
 
+    /// The certificate that a Gateway of that namespace shows to backends.
+    pub(super) fn client(
+        &mut self,
+        namespace: &str,
+        it: &ClientRef,
+    ) -> Result<Arc<Certificate>, CertificateProblem> {
+        let ClientRef { group, kind, name, namespace: other } = it.clone();
+        self.one(("Gateway", namespace), &CertificateRef { group, kind, name, namespace: other })
+    }
+
     fn one(
         &mut self,
         from: (&str, &str),
@@ -85,7 +98,7 @@ impl<'a> Certificates<'a> {
     }
 }
 
-/// The certificate that a Secret holds, if a TLS server can present it. Messages quote nothing of the content.
+/// The certificate that a Secret holds, if it can be presented. Messages quote nothing of the content.
 fn check(secret: &Secret) -> Result<Certificate, String> {
     if secret.kind != SECRET_TYPE {
         return Err(format!("its type is {:?}; expected {SECRET_TYPE}", secret.kind));

@@ -19,7 +19,10 @@ pub(super) fn permitted(
         return Ok(());
     }
     let ((from_kind, home), (to_kind, object)) = (from, to);
-    Err(format!("no ReferenceGrant in {} lets {from_kind}s of {home} use {to_kind} {object}", object.namespace))
+    Err(format!(
+        "no ReferenceGrant in {} lets {from_kind}s of {home} use {to_kind} {object}",
+        object.namespace
+    ))
 }
 
 fn permits(

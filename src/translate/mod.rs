@@ -7,8 +7,11 @@
 //! Gateway's data plane, and `data_plane` is what comes of it.
 
 mod attachment;
+mod authorities;
+mod backend_tls;
 mod backends;
 mod certificates;
+mod client_certificate;
 mod conflicts;
 pub mod data_plane;
 mod dirty;
@@ -32,6 +35,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use attachment::{Attachment, attach};
+use backend_tls::Ancestors;
 use certificates::{Certificates, KnownCertificates};
 use data_plane::{DataPlane, Planes};
 use filters::RuleProblem;
@@ -145,8 +149,7 @@ impl Translator {
         let read = Parameters::new(snapshot, settings, &mut parameters);
         let parents = listeners::parents(snapshot, settings, &mut certificates, &read, &mut report);
         let attached = Policies::new(snapshot, &mut policies, &mut report);
-        let planes =
-            Planes { snapshot, settings, parents: &parents, parameters: &read, policies: &attached };
+        let planes = Planes { snapshot, settings, parents: &parents, parameters: &read, policies: &attached };
         let translation = translate_with(&mut reader, &planes, report);
         *self = Self {
             known: reader.finish(),
@@ -162,6 +165,7 @@ fn translate_with(reader: &mut Reader, planes: &Planes, mut report: Report) -> T
     let Planes { snapshot, settings, parents, .. } = planes;
     let mut collectors = collectors(parents, settings.addressing);
     let mut counts = Counts::default();
+    let mut ancestors = Ancestors::default();
     for (key, route) in snapshot.http_routes.iter() {
         let attached = Attached::new(key, route, parents, snapshot);
         if attached.by_reference.is_empty() {
@@ -169,13 +173,16 @@ fn translate_with(reader: &mut Reader, planes: &Planes, mut report: Report) -> T
         }
         let read = attached.rules(key, route, reader);
         attached.collect(&read, &mut collectors, &mut counts);
+        attached.reach(&read, &mut ancestors);
         report.routes.insert(key.clone(), attached.report(route, &read));
     }
+    report.backend_tls_policies = reader.report(&ancestors);
     let all = planes.all();
     let models = collectors.into_iter().map(|(plane, it)| {
         let user_vcl = planes.user_vcl(&plane).cloned();
         let logs = all.get(&plane).is_some_and(|it| it.logging.is_some());
-        (plane, Model { user_vcl, logs, ..it.finish() })
+        let client_certificate = planes.client_certificate(&plane).cloned();
+        (plane, Model { client_certificate, user_vcl, logs, ..it.finish() })
     });
     let (models, planes) = (models.collect(), all);
     report_listeners(&mut report, parents, &counts);
@@ -235,6 +242,16 @@ impl<'a> Attached<'a> {
                     collector.add(listener, hosts, &rules.matches);
                 }
             }
+        }
+    }
+
+    /// Notes the Gateways from which Services with a policy are reached.
+    fn reach(&self, read: &ByEntrance, ancestors: &mut Ancestors) {
+        for service in read.values().next().into_iter().flat_map(|rules| &rules.secured) {
+            let attached = self.by_reference.iter().filter(|(_, it)| !it.listeners.is_empty());
+            let parents = attached.filter_map(|(_, it)| self.parents.get(it.parent));
+            let gateways = parents.map(|parent| parent.gateway.clone());
+            ancestors.entry(service.clone()).or_default().extend(gateways);
         }
     }
 

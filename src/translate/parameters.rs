@@ -151,6 +151,8 @@ fn user_vcl(config_map: &ObjectKey, key: &str, object: &ConfigMap) -> Result<Use
     };
     match problem {
         Some(problem) => Err(format!("ConfigMap {config_map}, key {key}: {problem}")),
-        None => Ok(UserVcl { config_map: config_map.clone(), key: key.to_owned(), text: text.as_str().into() }),
+        None => {
+            Ok(UserVcl { config_map: config_map.clone(), key: key.to_owned(), text: text.as_str().into() })
+        }
     }
 }

@@ -1,5 +1,6 @@
 # Copal: a shard, loaded under the label copal_s. Its hosts:
 #   *, Gateway default/gw listener http
+#   *, Gateway default/later listener http
 vcl 4.1;
 
 import selector;
@@ -8,29 +9,18 @@ import var;
 
 backend default none;
 
-# Service default/ports:80
-backend svc_default__ports__80__10-0-0-5__8080 { .host = "10.0.0.5"; .port = "8080"; }
+# Service default/a:80
+backend svc_default__a__80__10-0-0-1__8080 { .host = "10.0.0.1"; .port = "8080"; }
 
 sub vcl_init {
-	# Paths of hosts, each after its host's number.
-	new prefixes = selector.set();
 }
 
 # What rules do. Each ends the request's way through vcl_recv.
 
-# HTTPRoute default/r rule 1
-sub rule_0 {
-	# Service default/ports port 81: appProtocol kubernetes.io/h2c is not supported
-	return (synth(500));
-}
-
 # HTTPRoute default/r rule 0
-sub rule_1 {
-	var.set("key", "c6f1144b1a3912cb");
-	set req.backend_hint = svc_default__ports__80__10-0-0-5__8080;
-	if (req.method == "GET" && req.http.Upgrade ~ "(?i)^websocket$") {
-		return (pipe);
-	}
+sub rule_0 {
+	var.set("key", "9d402d755cff3d28");
+	set req.backend_hint = svc_default__a__80__10-0-0-1__8080;
 	call forward;
 }
 
@@ -49,15 +39,21 @@ sub forward {
 
 # *, Gateway default/gw listener http
 sub host_0 {
-	if (prefixes.hasprefix("0" + req.url + "/")) {
-		call prefixes.subroutine(select=LONGEST);
-	}
+	call rule_0;
+}
+
+# *, Gateway default/later listener http
+sub host_1 {
 }
 
 # Which host a request is for.
 
 sub port_80 {
 	call host_0;
+}
+
+sub port_81 {
+	call host_1;
 }
 
 sub vcl_recv {
@@ -71,7 +67,12 @@ sub look_up {
 	if (req.http.Host ~ "[[:upper:]]") {
 		set req.http.Host = std.tolower(req.http.Host);
 	}
-	call port_80;
+	if (local.socket == "http-80") {
+		call port_80;
+	}
+	if (local.socket == "http-81") {
+		call port_81;
+	}
 }
 
 sub vcl_hash {
@@ -173,8 +174,4 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	prefixes.add("0/h2c/", sub=rule_0);
-	prefixes.add("0/h2c?", sub=rule_0);
-	prefixes.add("0/ws/", sub=rule_1);
-	prefixes.add("0/ws?", sub=rule_1);
 }

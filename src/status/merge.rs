@@ -189,7 +189,8 @@ mod tests {
         let theirs: Vec<_> = (0..14).map(|it| ancestor("other", &it.to_string(), "1")).collect();
         let mut current = theirs.clone();
         current.insert(3, ancestor(US, "a", "1"));
-        let wanted = json!({"ancestors": ["a", "b", "c"].map(|it| ancestor(US, it, "2"))});
+        let ours = ["a", "b", "c"].map(|it| ancestor(US, it, "2"));
+        let wanted = json!({"ancestors": ours});
         let merged = merge(Some(&json!({"ancestors": current})), &wanted, US).unwrap();
         let mut expected = current;
         expected.push(ancestor(US, "b", "2"));

@@ -3,6 +3,7 @@
 //! The pipeline, a module a step: `listeners` finds Gateways, ListenerSets and their listeners (with `conflicts`, and
 //! `tls` and `certificates` for those that speak HTTPS); `attachment`
 //! decides which of them a route is attached to; `rules` (with `matches`, `filters`, `backends`) reads the route;
+//! `backend_tls` (with `authorities`) and `client_certificate` find how backends are spoken to by TLS;
 //! `virtual_hosts` puts routes and listeners together. `parameters` (with `merge`) and `logging` find what holds for a
 //! Gateway's data plane, and `data_plane` is what comes of it.
 
@@ -12,6 +13,7 @@ mod backend_tls;
 mod backends;
 mod certificates;
 mod client_certificate;
+mod config_maps;
 mod conflicts;
 pub mod data_plane;
 mod dirty;
@@ -37,6 +39,7 @@ use std::sync::Arc;
 use attachment::{Attachment, attach};
 use backend_tls::Ancestors;
 use certificates::{Certificates, KnownCertificates};
+pub use config_maps::names_config_map;
 use data_plane::{DataPlane, Planes};
 use filters::RuleProblem;
 use listeners::{Entrance, Parent};

@@ -66,8 +66,8 @@ impl Planes<'_> {
 
     /// What a data plane shows to backends. Where Gateways share it, the oldest that has something has its way.
     pub(super) fn client_certificate(&self, plane: &ObjectKey) -> Option<&Arc<Certificate>> {
-        let parents = self.parents.iter().filter(|it| it.served && it.plane == *plane);
-        parents.filter_map(|it| it.client_certificate.as_ref()).next()
+        let mut parents = self.parents.iter().filter(|it| it.served && it.plane == *plane);
+        parents.find_map(|it| it.client_certificate.as_ref())
     }
 
     /// Gateways that are served, the oldest first, with their parameters.

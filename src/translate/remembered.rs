@@ -24,13 +24,14 @@ impl<K: Ord + Clone, T: Clone, R: Clone> Remembered<K, T, R> {
         same: impl Fn(&T, &T) -> bool,
         make: impl FnOnce(&T) -> R,
     ) -> R {
-        if let Some((_, made)) = self.used.get(key).filter(|(it, _)| same(it, from)) {
-            return made.clone();
+        if let Some((_, result)) = self.used.get(key).filter(|(it, _)| same(it, from)) {
+            return result.clone();
         }
         let known = self.known.remove(key).filter(|(it, _)| same(it, from));
-        let (from, made) = known.unwrap_or_else(|| (from.clone(), make(from)));
-        self.used.insert(key.clone(), (from, made.clone()));
-        made
+        let known = known.unwrap_or_else(|| (from.clone(), make(from)));
+        let result = known.1.clone();
+        self.used.insert(key.clone(), known);
+        result
     }
 
     /// For the next time: what was not asked for this time is forgotten.

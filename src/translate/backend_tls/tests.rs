@@ -79,11 +79,14 @@ fn with(objects: impl IntoIterator<Item = Object>) -> Snapshot {
     snapshot
 }
 
+/// A policy's name, its age, and its target.
+type Given = (&'static str, u8, (&'static str, &'static str));
+
 #[test]
 fn the_policy_that_holds_is_that_of_the_port_then_the_oldest_then_the_first_by_name() {
     let port = ("a", "http");
     let all = ("a", "");
-    let cases: &[(&[(&str, u8, (&str, &str))], Option<&str>, &[&str])] = &[
+    let cases: &[(&[Given], Option<&str>, &[&str])] = &[
         (&[], None, &[]),
         (&[("p", 0, all)], Some("p"), &[]),
         (&[("p", 0, ("b", ""))], None, &[]),

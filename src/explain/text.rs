@@ -132,3 +132,25 @@ impl std::fmt::Display for Explanation {
         writeln!(f, "cache: {}", rule.cache)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::{BackendTls, Hostname};
+
+    #[test]
+    fn it_is_said_how_backends_are_spoken_to() {
+        let hostname = Hostname::new("a.test").unwrap();
+        let tls = Some(Arc::new(BackendTls { hostname, names: Vec::new(), authorities: None }));
+        for (http2, tls, said) in [
+            (false, None, ""),
+            (true, None, " by HTTP/2"),
+            (false, tls.clone(), " by TLS"),
+            (true, tls, " by HTTP/2 over TLS"),
+        ] {
+            assert_eq!(transport(&Transport { http2, tls }), said);
+        }
+    }
+}

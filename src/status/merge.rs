@@ -9,6 +9,9 @@ use serde_json::{Map, Value};
 /// The fields of the entries that routes and policies have one of for each parent and controller.
 const ENTRIES: [&str; 2] = ["parents", "ancestors"];
 
+/// Conditions that are ours and that there are only while there is something to be said.
+const PASSING: [&str; 1] = ["ResolvedRefs"];
+
 /// The most entries that a policy's status can have (Gateway API, `PolicyStatus.ancestors`).
 const MAX_ANCESTORS: usize = 16;
 
@@ -51,18 +54,13 @@ fn keep_conditions(current: &Value, wanted: &mut Value, shared: bool) {
         }
     }
     if shared {
-        let others = old.iter().filter(|it| !is_ours_alone(it));
-        let others: Vec<_> =
-            others.filter(|it| !new.iter().any(|new| same(it, new, "type"))).cloned().collect();
+        let is_passing = |it: &&Value| PASSING.iter().any(|kind| it.get("type").is_some_and(|it| it == kind));
+        let others = old.iter().filter(|it| !new.iter().any(|new| same(it, new, "type")));
+        let others: Vec<_> = others.filter(|it| !is_passing(it)).cloned().collect();
         new.extend(others);
     }
     // The same set in another order is no reason to write.
     new.sort_by_key(|it| old.iter().position(|old| same(old, it, "type")).unwrap_or(usize::MAX));
-}
-
-/// Whether a condition is one that nobody else writes, and that we leave out where there is nothing to be said.
-fn is_ours_alone(condition: &Value) -> bool {
-    condition.get("type").and_then(Value::as_str) == Some("ResolvedRefs")
 }
 
 fn keep_listeners(current: &Value, wanted: &mut Value) {

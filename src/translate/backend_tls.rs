@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gateway_api::apis::standard::backendtlspolicies::{
-    BackendTlsPolicyTargetRefs, BackendTlsPolicyValidation, BackendTlsPolicyValidationSubjectAltNames,
-    BackendTlsPolicyValidationSubjectAltNamesType,
+    BackendTlsPolicyTargetRefs, BackendTlsPolicyValidation, BackendTlsPolicyValidationCaCertificateRefs,
+    BackendTlsPolicyValidationSubjectAltNames, BackendTlsPolicyValidationSubjectAltNamesType,
 };
+use k8s_openapi::api::core::v1::ConfigMap;
 
-use super::authorities::{KnownAuthorities, authorities};
+use super::authorities;
 use super::listeners::by_age;
+use super::remembered::Remembered;
 use super::report::{AuthorityProblem, BackendTlsPolicyReport, PolicyAccepted};
 use crate::model::{BackendTls, Certificate, Hostname, ObjectKey, SubjectAltName};
 use crate::snapshot::{BackendTlsPolicy, Snapshot};
@@ -20,6 +22,9 @@ use crate::snapshot::{BackendTlsPolicy, Snapshot};
 const MAX_ANCESTORS: usize = 16;
 /// The one set of well-known authorities.
 const SYSTEM: &str = "System";
+
+/// ConfigMaps that were looked at, and the authorities that they hold.
+type KnownAuthorities = Remembered<ObjectKey, Arc<ConfigMap>, Result<Arc<Certificate>, String>>;
 
 /// A target: a Service, and the name of its port, or the empty text for all that no other policy has.
 type Target = (ObjectKey, String);
@@ -204,8 +209,7 @@ fn resolve(
     let mut found = Vec::new();
     let mut problem = None;
     for it in validation.ca_certificate_refs.iter().flatten() {
-        let key = ObjectKey::new(namespace, it.name.as_str());
-        match authorities(snapshot, known, (&it.group, &it.kind), &key) {
+        match authority(namespace, it, snapshot, known) {
             Ok(certificates) => found.push(certificates),
             Err(error) => {
                 problem.get_or_insert(error);
@@ -213,6 +217,24 @@ fn resolve(
         }
     }
     (found, problem)
+}
+
+fn authority(
+    namespace: &str,
+    it: &BackendTlsPolicyValidationCaCertificateRefs,
+    snapshot: &Snapshot,
+    known: &mut KnownAuthorities,
+) -> Result<Arc<Certificate>, AuthorityProblem> {
+    let BackendTlsPolicyValidationCaCertificateRefs { group, kind, name } = it;
+    if !group.is_empty() || kind != "ConfigMap" {
+        return Err(AuthorityProblem::InvalidKind(format!(
+            "kind {kind} of group {group:?} is not supported for {name}; expected kind ConfigMap of the core group"
+        )));
+    }
+    let key = ObjectKey::new(namespace, name.as_str());
+    let invalid = |it: String| AuthorityProblem::Invalid(format!("ConfigMap {key}: {it}"));
+    let object = snapshot.config_maps.get(&key).ok_or_else(|| invalid("it does not exist".into()))?;
+    known.of(&key, object, Arc::ptr_eq, |it| authorities::read(it).map(Arc::new)).map_err(invalid)
 }
 
 /// What is asked of TLS, if all of it can be done. Nothing is ever left out: it would be less safe than was meant.

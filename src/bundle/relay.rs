@@ -53,6 +53,9 @@ pub struct Relay {
     /// Endpoints that varnishd goes to through the relay, each by a unix socket of its own: [`upstream_socket`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<UpstreamId, Upstream>,
+    /// What to show to endpoints that ask for a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<CertificateId>,
 }
 
 impl Relay {
@@ -62,10 +65,11 @@ impl Relay {
         let own = self.listen.values().flat_map(|listener| listener.certificates.values().flatten());
         let clients = self.listen.values().filter_map(|listener| listener.clients.as_ref());
         let clients = clients.flat_map(|clients| &clients.authorities);
-        let upstreams = self.upstreams.values().filter_map(|upstream| upstream.tls.as_ref());
-        let upstreams =
-            upstreams.flat_map(|tls| tls.authorities.iter().flatten().chain(&tls.client_certificate));
-        own.chain(clients).chain(upstreams).collect()
+        let mirrors = self.upstreams.values().flat_map(|upstream| &upstream.mirrors);
+        let upstreams = self.upstreams.values().chain(mirrors.flat_map(|mirror| &mirror.endpoints));
+        let upstreams = upstreams.filter_map(|upstream| upstream.tls.as_ref());
+        let upstreams = upstreams.flat_map(|tls| tls.authorities.iter().flatten());
+        own.chain(clients).chain(upstreams).chain(&self.client_certificate).collect()
     }
 }
 
@@ -119,9 +123,6 @@ pub struct UpstreamTls {
     /// Who may have issued it; none stands for those that the system trusts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorities: Option<Vec<CertificateId>>,
-    /// What to show when asked for a certificate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_certificate: Option<CertificateId>,
 }
 
 /// A name in a certificate (RFC 5280, section 4.2.1.6).

@@ -28,7 +28,7 @@ use super::world::{Effect, World};
 use super::writer::{self, Writer, Wrote};
 use crate::snapshot::{Kind, ObjectId, ObjectKey};
 use crate::status;
-use crate::translate::report::RouteReport;
+use crate::translate::report::{BackendTlsPolicyReport, RouteReport};
 use crate::translate::{Report, Settings, Translator};
 
 /// Changes that come within this time of the last translation are taken together.
@@ -87,8 +87,8 @@ struct Stale {
     changes: u32,
     /// Statuses of classes, Gateways and ListenerSets.
     parents: bool,
-    /// Routes that may have entries of ours without being ours.
-    routes: BTreeSet<ObjectKey>,
+    /// Routes and BackendTLSPolicies that may have entries of ours without being ours.
+    entries: BTreeSet<ObjectId>,
 }
 
 impl Engine {
@@ -195,7 +195,9 @@ impl Engine {
         self.stale.changes += u32::from(inputs);
         for id in live {
             self.outbox.look_again(&id);
-            self.stale.routes.extend((id.kind == Kind::HttpRoute).then_some(id.key));
+            if matches!(id.kind, Kind::HttpRoute | Kind::BackendTlsPolicy) {
+                self.stale.entries.insert(id);
+            }
         }
         for gateway in lost {
             self.planes.lost(&gateway);
@@ -223,8 +225,8 @@ impl Engine {
         if std::mem::take(&mut self.stale.parents) {
             self.say_parents(now);
         }
-        for key in std::mem::take(&mut self.stale.routes) {
-            self.say_nothing_of(key);
+        for id in std::mem::take(&mut self.stale.entries) {
+            self.say_nothing_of(id);
         }
         for job in self.outbox.take(now, |id| self.world.live(id)) {
             tokio::spawn(writer::write(self.writer.clone(), job, self.inputs.clone()));
@@ -243,6 +245,7 @@ impl Engine {
         self.metrics.planes(self.planes.count());
         let before = std::mem::replace(&mut self.report, translation.report);
         self.say_routes(&before.routes);
+        self.say_backend_tls_policies(&before.backend_tls_policies);
     }
 
     /// Wants the statuses of the routes of which something else is to be said than before.
@@ -255,24 +258,44 @@ impl Engine {
             }
         }
         let gone = before.keys().filter(|key| !self.report.routes.contains_key(*key));
-        self.stale.routes.extend(gone.cloned());
+        let gone = gone.map(|key| ObjectId { kind: Kind::HttpRoute, key: key.clone() });
+        self.stale.entries.extend(gone);
     }
 
-    /// Takes our entries out of the status of a route that is not ours (any more).
-    fn say_nothing_of(&mut self, key: ObjectKey) {
-        if self.report.routes.contains_key(&key) {
+    /// Wants the statuses of the BackendTLSPolicies of which something else is to be said than before.
+    fn say_backend_tls_policies(&mut self, before: &BTreeMap<ObjectKey, BackendTlsPolicyReport>) {
+        let time = Time(Timestamp::now());
+        let id = |key: &ObjectKey| ObjectId { kind: Kind::BackendTlsPolicy, key: key.clone() };
+        for (key, report) in &self.report.backend_tls_policies {
+            if before.get(key) != Some(report) {
+                let status = status::backend_tls_policy(report, &self.settings, &time);
+                self.outbox.want(id(key), json(&status));
+            }
+        }
+        let gone = before.keys().filter(|key| !self.report.backend_tls_policies.contains_key(*key));
+        self.stale.entries.extend(gone.map(id));
+    }
+
+    /// Takes our entries out of the status of a route or policy that is not ours (any more).
+    fn say_nothing_of(&mut self, id: ObjectId) {
+        let (ours, nothing) = match id.kind {
+            Kind::BackendTlsPolicy => {
+                (self.report.backend_tls_policies.contains_key(&id.key), json!({"ancestors": []}))
+            }
+            _ => (self.report.routes.contains_key(&id.key), json!({"parents": []})),
+        };
+        if ours {
             return;
         }
-        let id = ObjectId { kind: Kind::HttpRoute, key };
         let status = self.world.live(&id).and_then(|live| live.status.as_ref());
         if status.is_some_and(|status| status::is_ours(status, &self.settings.controller_name)) {
-            self.outbox.want(id, json!({"parents": []}));
+            self.outbox.want(id, nothing);
         } else {
             self.outbox.forget(&id);
         }
     }
 
-    /// Wants the statuses of everything but routes.
+    /// Wants the statuses of everything but routes and the policies of their backends.
     fn say_parents(&mut self, now: Duration) {
         self.turns = self.planes.next_change(now);
         let context = self.planes.context(&self.report, &self.world, now, Time(Timestamp::now()));

@@ -180,6 +180,7 @@ pub(super) fn resource(kind: Kind) -> ApiResource {
         Kind::ListenerSet => ApiResource::from_gvk_with_plural(&gateway("v1"), "listenersets"),
         Kind::HttpRoute => ApiResource::from_gvk_with_plural(&gateway("v1"), "httproutes"),
         Kind::ReferenceGrant => ApiResource::from_gvk_with_plural(&gateway("v1beta1"), "referencegrants"),
+        Kind::BackendTlsPolicy => ApiResource::from_gvk_with_plural(&gateway("v1"), "backendtlspolicies"),
         Kind::Service => ApiResource::from_gvk_with_plural(&core(), "services"),
         Kind::Namespace => ApiResource::from_gvk_with_plural(&core(), "namespaces"),
         Kind::Secret => ApiResource::from_gvk_with_plural(&core(), "secrets"),

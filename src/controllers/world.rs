@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::outbox::Job;
 use crate::infra::names;
 use crate::snapshot::{Kind, Object, ObjectId, ObjectKey, ParseError, Snapshot};
+use crate::translate::names_config_map;
 
 /// A kind of which data planes are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -185,9 +186,15 @@ impl World {
         // A DynamicObject is made of JSON, so it always has a JSON form.
         let value = serde_json::to_value(object).unwrap_or_default();
         if let Some(object) = Object::parse(value)? {
-            effect.inputs |= self.snapshot.insert(object);
+            let id = object.id();
+            effect.inputs |= self.snapshot.insert(object) && self.is_input(&id);
         }
         Ok(effect)
+    }
+
+    /// Whether an object that is another, or gone, matters to the translation now.
+    fn is_input(&self, id: &ObjectId) -> bool {
+        id.kind != Kind::ConfigMap || names_config_map(&self.snapshot, &id.key)
     }
 
     fn pod(&mut self, key: ObjectKey, object: &DynamicObject) -> Effect {
@@ -205,7 +212,7 @@ impl World {
             Source::Input(kind) => {
                 let id = ObjectId { kind, key };
                 self.live.remove(&id);
-                effect.inputs = self.snapshot.remove(&id);
+                effect.inputs = self.snapshot.remove(&id) && self.is_input(&id);
             }
             Source::Pods => effect.pods.extend(self.pods.remove(&key).map(|(gateway, _)| gateway)),
             Source::Owned(_) => {}
@@ -232,6 +239,7 @@ fn has_our_status(kind: Kind) -> bool {
         | Kind::Gateway
         | Kind::ListenerSet
         | Kind::HttpRoute
+        | Kind::BackendTlsPolicy
         | Kind::VarnishLoggingPolicy => true,
         Kind::ReferenceGrant
         | Kind::Service
@@ -323,6 +331,29 @@ mod tests {
         assert_eq!(effect, Effect { live: [id("r")].into(), ..Effect::default() });
         assert_eq!(world.live(&id("r")).unwrap().resource_version.as_deref(), Some("2"));
         assert!(world.applied(ROUTES, route("r", "3", "other", &json!({"parents": []}))).unwrap().inputs);
+    }
+
+    #[test]
+    fn a_config_map_that_nobody_names_changes_no_input() {
+        const CONFIG_MAPS: Source = Source::Input(Kind::ConfigMap);
+        const POLICIES: Source = Source::Input(Kind::BackendTlsPolicy);
+        let config_map = |content: &str| {
+            let metadata = json!({"name": "ca", "namespace": "a"});
+            let data = json!({"ca.crt": content});
+            object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}))
+        };
+        let references = json!([{"group": "", "kind": "ConfigMap", "name": "ca"}]);
+        let policy = object(json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "BackendTLSPolicy",
+            "metadata": {"name": "p", "namespace": "a"},
+            "spec": {"targetRefs": [], "validation": {"hostname": "a.test", "caCertificateRefs": references}},
+        }));
+        let mut world = World::default();
+        assert!(!world.applied(CONFIG_MAPS, config_map("1")).unwrap().inputs);
+        assert!(world.applied(POLICIES, policy).unwrap().inputs);
+        assert!(world.applied(CONFIG_MAPS, config_map("2")).unwrap().inputs);
+        assert!(!world.applied(CONFIG_MAPS, config_map("2")).unwrap().inputs, "it is the same");
+        assert!(world.deleted(CONFIG_MAPS, &config_map("2")).inputs);
     }
 
     #[test]

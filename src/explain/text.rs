@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{
     ChosenMirror, Explanation, Filters, HeaderChange, Outcome, PathRewrite, Redirect, RouteMatch, Rule,
 };
-use crate::model::{PathMatch, Rewrite, ValueMatch};
+use crate::model::{PathMatch, Rewrite, Transport, ValueMatch};
 
 /// What a match asks for.
 pub(super) fn wants(it: &RouteMatch) -> String {
@@ -64,7 +64,18 @@ pub(super) fn outcome(it: &Outcome) -> String {
     match it {
         Outcome::Fail(reason) => format!("error 500: {reason}"),
         Outcome::Redirect(it) => redirect(it),
-        Outcome::Forward(it) => format!("Service {}{}", it.service, rewrite(&it.rewrite)),
+        Outcome::Forward(it) => {
+            format!("Service {}{}{}", it.service, transport(&it.backend.transport), rewrite(&it.rewrite))
+        }
+    }
+}
+
+fn transport(it: &Transport) -> &'static str {
+    match (it.http2, it.tls.is_some()) {
+        (false, false) => "",
+        (true, false) => " by HTTP/2",
+        (false, true) => " by TLS",
+        (true, true) => " by HTTP/2 over TLS",
     }
 }
 
@@ -132,5 +143,27 @@ impl std::fmt::Display for Explanation {
             branch.mirrors.iter().try_for_each(|it| writeln!(f, "    {}", mirror(it)))?;
         }
         writeln!(f, "cache: {}", rule.cache)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::{BackendTls, Hostname};
+
+    #[test]
+    fn it_is_said_how_backends_are_spoken_to() {
+        let hostname = Hostname::new("a.test").unwrap();
+        let tls = Some(Arc::new(BackendTls { hostname, names: Vec::new(), authorities: None }));
+        for (http2, tls, said) in [
+            (false, None, ""),
+            (true, None, " by HTTP/2"),
+            (false, tls.clone(), " by TLS"),
+            (true, tls, " by HTTP/2 over TLS"),
+        ] {
+            assert_eq!(transport(&Transport { http2, tls }), said);
+        }
     }
 }

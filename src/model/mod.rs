@@ -35,6 +35,9 @@ pub struct Model {
     pub ports: BTreeMap<u16, VirtualHosts>,
     /// Those of the ports on which TLS is terminated; on all others HTTP is spoken without it.
     pub tls: BTreeMap<u16, TlsPort>,
+    /// What to show to backends that are spoken to by TLS and ask for a certificate (Gateway API,
+    /// `GatewayBackendTLS`).
+    pub client_certificate: Option<Arc<Certificate>>,
     /// VCL of the user's own, a part of all that is generated.
     pub user_vcl: Option<UserVcl>,
     /// Whether there is an access log that rules are to name themselves to.

@@ -3,6 +3,7 @@
 //! Objects are parsed leniently where the API is open-ended: what Copal does not know in one rule of an
 //! HTTPRoute costs that rule, and never the object, the folder or the watch.
 
+mod backend_tls_policy;
 mod http_route;
 mod object;
 mod secret;
@@ -17,6 +18,7 @@ use gateway_api::experimental::referencegrants::ReferenceGrant;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+pub use backend_tls_policy::{BackendTlsPolicy, BackendTlsPolicySpec};
 pub use http_route::{BackendRef, HttpRoute, HttpRouteSpec, Lenient, Rule};
 pub use object::{GATEWAY_GROUP, ListenerSet, ListenerSetSpec, Object, ParseError};
 pub use secret::Secret;
@@ -34,6 +36,7 @@ pub enum Kind {
     ListenerSet,
     HttpRoute,
     ReferenceGrant,
+    BackendTlsPolicy,
     Service,
     EndpointSlice,
     Namespace,
@@ -45,12 +48,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::GatewayClass,
         Self::Gateway,
         Self::ListenerSet,
         Self::HttpRoute,
         Self::ReferenceGrant,
+        Self::BackendTlsPolicy,
         Self::Service,
         Self::EndpointSlice,
         Self::Namespace,
@@ -69,6 +73,7 @@ impl fmt::Display for Kind {
             Self::ListenerSet => "ListenerSet",
             Self::HttpRoute => "HTTPRoute",
             Self::ReferenceGrant => "ReferenceGrant",
+            Self::BackendTlsPolicy => "BackendTLSPolicy",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::Namespace => "Namespace",
@@ -108,6 +113,7 @@ pub struct Snapshot {
     pub listener_sets: Objects<ListenerSet>,
     pub http_routes: Objects<HttpRoute>,
     pub reference_grants: Objects<ReferenceGrant>,
+    pub backend_tls_policies: Objects<BackendTlsPolicy>,
     pub services: Objects<Service>,
     pub endpoint_slices: Objects<EndpointSlice>,
     pub namespaces: Objects<Namespace>,
@@ -128,6 +134,7 @@ impl Snapshot {
             Object::ListenerSet(it) => put(&mut self.listener_sets, key, it),
             Object::HttpRoute(it) => put(&mut self.http_routes, key, it),
             Object::ReferenceGrant(it) => put(&mut self.reference_grants, key, it),
+            Object::BackendTlsPolicy(it) => put(&mut self.backend_tls_policies, key, it),
             Object::Service(it) => put(&mut self.services, key, it),
             Object::EndpointSlice(it) => put(&mut self.endpoint_slices, key, it),
             Object::Namespace(it) => put(&mut self.namespaces, key, it),
@@ -147,6 +154,7 @@ impl Snapshot {
             Kind::ListenerSet => take(&mut self.listener_sets, key),
             Kind::HttpRoute => take(&mut self.http_routes, key),
             Kind::ReferenceGrant => take(&mut self.reference_grants, key),
+            Kind::BackendTlsPolicy => take(&mut self.backend_tls_policies, key),
             Kind::Service => take(&mut self.services, key),
             Kind::EndpointSlice => take(&mut self.endpoint_slices, key),
             Kind::Namespace => take(&mut self.namespaces, key),

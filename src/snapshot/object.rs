@@ -18,7 +18,7 @@ use crate::api;
 use crate::api::logging_policy::VarnishLoggingPolicy;
 use crate::api::parameters::GatewayClassParameters;
 
-use super::{HttpRoute, Kind, ObjectId, ObjectKey, Secret};
+use super::{BackendTlsPolicy, HttpRoute, Kind, ObjectId, ObjectKey, Secret};
 
 /// The API group of the Gateway API.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
@@ -52,6 +52,7 @@ pub enum Object {
     ListenerSet(Arc<ListenerSet>),
     HttpRoute(Arc<HttpRoute>),
     ReferenceGrant(Arc<ReferenceGrant>),
+    BackendTlsPolicy(Arc<BackendTlsPolicy>),
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Namespace(Arc<Namespace>),
@@ -103,6 +104,7 @@ impl Object {
             (GATEWAY_GROUP, "ListenerSet") => Kind::ListenerSet,
             (GATEWAY_GROUP, "HTTPRoute") => Kind::HttpRoute,
             (GATEWAY_GROUP, "ReferenceGrant") => Kind::ReferenceGrant,
+            (GATEWAY_GROUP, "BackendTLSPolicy") => Kind::BackendTlsPolicy,
             ("", "Service") => Kind::Service,
             ("", "Namespace") => Kind::Namespace,
             ("", "Secret") => Kind::Secret,
@@ -123,6 +125,7 @@ impl Object {
             Kind::ListenerSet => Self::ListenerSet(parse(kind, value)?),
             Kind::HttpRoute => Self::HttpRoute(parse(kind, value)?),
             Kind::ReferenceGrant => Self::ReferenceGrant(parse(kind, value)?),
+            Kind::BackendTlsPolicy => Self::BackendTlsPolicy(parse(kind, value)?),
             Kind::Service => Self::Service(parse(kind, value)?),
             Kind::EndpointSlice => Self::EndpointSlice(parse(kind, value)?),
             Kind::Namespace => Self::Namespace(parse(kind, value)?),
@@ -142,6 +145,7 @@ impl Object {
             Self::ListenerSet(it) => (Kind::ListenerSet, &it.metadata),
             Self::HttpRoute(it) => (Kind::HttpRoute, &it.metadata),
             Self::ReferenceGrant(it) => (Kind::ReferenceGrant, &it.metadata),
+            Self::BackendTlsPolicy(it) => (Kind::BackendTlsPolicy, &it.metadata),
             Self::Service(it) => (Kind::Service, &it.metadata),
             Self::EndpointSlice(it) => (Kind::EndpointSlice, &it.metadata),
             Self::Namespace(it) => (Kind::Namespace, &it.metadata),
@@ -173,6 +177,7 @@ fn check_version(kind: Kind, version: &str) -> Result<(), ParseError> {
         | Kind::Namespace
         | Kind::EndpointSlice
         | Kind::ListenerSet
+        | Kind::BackendTlsPolicy
         | Kind::Secret
         | Kind::ConfigMap => "v1",
         Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::ReferenceGrant => "v1 or v1beta1",

@@ -13,8 +13,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::Plane;
 use super::conditions::{
-    Valid, class_accepted, conflicted, gateway_accepted, insecure_frontend, listener_accepted, listener_refs,
-    listener_set_accepted, not_programmed, owner_not_accepted, part_programmed, programmed, shadowed,
+    Valid, class_accepted, conflicted, gateway_accepted, gateway_refs, insecure_frontend, listener_accepted,
+    listener_refs, listener_set_accepted, not_programmed, owner_not_accepted, part_programmed, programmed,
+    shadowed,
 };
 use super::features::FEATURES;
 use crate::snapshot::GATEWAY_GROUP;
@@ -36,7 +37,9 @@ pub(super) fn gateway(it: &GatewayReport, plane: &Plane, now: &Time) -> GatewayS
         None => programmed(&plane.programmed),
     };
     let addresses = is_accepted.then(|| plane.addresses.iter().map(|it| address(it)).collect());
-    let said = [accepted, programmed].into_iter().chain(it.insecure_frontend.then(insecure_frontend));
+    let insecure = it.insecure_frontend.then(insecure_frontend);
+    let refs = it.client_certificate.as_ref().map(gateway_refs);
+    let said = [accepted, programmed].into_iter().chain(insecure).chain(refs);
     let listeners = it.listeners.iter().map(|listener| GatewayStatusListeners {
         attached_routes: listener.attached_routes,
         conditions: listener_conditions(listener, it.generation, it.problem.is_none(), plane, now),
@@ -46,7 +49,7 @@ pub(super) fn gateway(it: &GatewayReport, plane: &Plane, now: &Time) -> GatewayS
     GatewayStatus {
         addresses,
         attached_listener_sets: Some(it.attached_listener_sets),
-        conditions: Some(said.into_iter().map(|said| said.at(it.generation, now)).collect()),
+        conditions: Some(said.map(|condition| condition.at(it.generation, now)).collect()),
         listeners: Some(listeners.collect()),
     }
 }

@@ -9,8 +9,11 @@ use serde_json::{Map, Value};
 /// The fields of the entries that routes and policies have one of for each parent and controller.
 const ENTRIES: [&str; 2] = ["parents", "ancestors"];
 
-/// Conditions that are ours and that there are only while they are true.
-const PASSING: [&str; 1] = ["InsecureFrontendValidationMode"];
+/// Conditions that are ours and that there are only while there is something to be said.
+const PASSING: [&str; 2] = ["InsecureFrontendValidationMode", "ResolvedRefs"];
+
+/// The most entries that a policy's status can have (Gateway API, `PolicyStatus.ancestors`).
+const MAX_ANCESTORS: usize = 16;
 
 /// The status to be written; `None` if it is there already. `controller` is the name under which entries of
 /// `parents` and `ancestors` are ours.
@@ -71,7 +74,7 @@ fn keep_listeners(current: &Value, wanted: &mut Value) {
     }
 }
 
-/// Puts our entries where ours were, after all of the others'.
+/// Puts our entries where ours were, after all of the others'. What is too much for the list is left out of ours.
 fn keep_entries(current: &Value, wanted: &mut Value, field: &str, controller: &str) {
     let Some(new) = wanted.get_mut(field).and_then(Value::as_array_mut) else { return };
     let old = current.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -85,6 +88,9 @@ fn keep_entries(current: &Value, wanted: &mut Value, field: &str, controller: &s
     let place = |entry: &Value| {
         old.iter().position(|it| same(it, entry, reference) && same(it, entry, "controllerName"))
     };
+    if field == "ancestors" {
+        new.truncate(MAX_ANCESTORS.saturating_sub(others.len()));
+    }
     new.extend(others.into_iter().cloned());
     new.sort_by_key(|entry| place(entry).unwrap_or(usize::MAX));
 }
@@ -178,6 +184,39 @@ mod tests {
         assert_eq!(merged["parents"], json!(expected));
         assert_eq!(merge(Some(&merged), &wanted, US), None);
         assert!(is_ours(&merged, US) && !is_ours(&merged, "nobody"));
+    }
+
+    fn ancestor(controller: &str, name: &str, time: &str) -> Value {
+        json!({
+            "controllerName": controller, "ancestorRef": {"name": name},
+            "conditions": [condition("Accepted", "True", time)],
+        })
+    }
+
+    #[test]
+    fn a_policy_has_so_many_entries_of_which_others_are_not_taken() {
+        let theirs: Vec<_> = (0..14).map(|it| ancestor("other", &it.to_string(), "1")).collect();
+        let mut current = theirs.clone();
+        current.insert(3, ancestor(US, "a", "1"));
+        let ours = ["a", "b", "c"].map(|it| ancestor(US, it, "2"));
+        let wanted = json!({"ancestors": ours});
+        let merged = merge(Some(&json!({"ancestors": current})), &wanted, US).unwrap();
+        let mut expected = current;
+        expected.push(ancestor(US, "b", "2"));
+        assert_eq!(merged["ancestors"], json!(expected));
+        assert_eq!(merge(Some(&merged), &wanted, US), None);
+        let gone = merge(Some(&merged), &json!({"ancestors": []}), US).unwrap();
+        assert_eq!(gone["ancestors"], json!(theirs));
+    }
+
+    #[test]
+    fn resolved_refs_of_a_gateway_goes_when_there_are_no_references() {
+        let current =
+            json!({"conditions": [condition("ResolvedRefs", "False", "1"), condition("A", "True", "1")]});
+        let wanted = json!({"conditions": [condition("A", "True", "2")]});
+        let merged = merge(Some(&current), &wanted, US).unwrap();
+        assert_eq!(merged["conditions"], json!([condition("A", "True", "1")]));
+        assert_eq!(merge(Some(&merged), &wanted, US), None);
     }
 
     #[test]

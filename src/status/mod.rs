@@ -11,6 +11,7 @@ mod route;
 
 use std::collections::BTreeMap;
 
+use gateway_api::apis::standard::backendtlspolicies::BackendTlsPolicyStatus;
 use gateway_api::experimental::gatewayclasses::GatewayClassStatus;
 use gateway_api::experimental::gateways::GatewayStatus;
 use gateway_api::experimental::httproutes::HttpRouteStatus;
@@ -18,6 +19,7 @@ use gateway_api::experimental::listenersets::ListenerSetStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 pub use merge::{is_ours, merge};
+pub use policy::backend_tls_policy;
 pub use route::route;
 
 use crate::api::logging_policy::VarnishLoggingPolicyStatus;
@@ -80,16 +82,20 @@ pub struct Statuses {
     pub listener_sets: BTreeMap<ObjectKey, ListenerSetStatus>,
     pub routes: BTreeMap<ObjectKey, HttpRouteStatus>,
     pub logging_policies: BTreeMap<ObjectKey, VarnishLoggingPolicyStatus>,
+    pub backend_tls_policies: BTreeMap<ObjectKey, BackendTlsPolicyStatus>,
 }
 
 /// Says what the report means. Pure: the time is an argument.
 #[must_use]
 pub fn build(report: &Report, settings: &Settings, context: &Context) -> Statuses {
     let routes = report.routes.iter().map(|(key, it)| (key.clone(), route(it, settings, &context.now)));
-    Statuses { routes: routes.collect(), ..parents(report, settings, context) }
+    let policies = report.backend_tls_policies.iter();
+    let policies = policies.map(|(key, it)| (key.clone(), backend_tls_policy(it, settings, &context.now)));
+    let (routes, backend_tls_policies) = (routes.collect(), policies.collect());
+    Statuses { routes, backend_tls_policies, ..parents(report, settings, context) }
 }
 
-/// Says what the report means for everything but routes.
+/// Says what the report means for everything but routes and the policies of their backends.
 #[must_use]
 pub fn parents(report: &Report, settings: &Settings, context: &Context) -> Statuses {
     let now = &context.now;
@@ -107,6 +113,7 @@ pub fn parents(report: &Report, settings: &Settings, context: &Context) -> Statu
         listener_sets: sets.collect(),
         routes: BTreeMap::new(),
         logging_policies: policies.collect(),
+        backend_tls_policies: BTreeMap::new(),
     }
 }
 

@@ -20,7 +20,7 @@ use super::report::{
     ClassReport, GatewayProblem, GatewayReport, ListenerProblem, ListenerReport, ListenerSetProblem,
     ListenerSetReport, Report,
 };
-use super::{Addressing, Settings, tls};
+use super::{Addressing, Settings, client_certificate, tls};
 use crate::model::{Certificate, ClientValidation, HostPattern, ListenerId, ObjectKey, Scheme};
 use crate::snapshot::{GATEWAY_GROUP, ListenerSet, Snapshot};
 
@@ -61,6 +61,8 @@ pub(super) struct Parent {
     /// The data plane that serves it.
     pub plane: ObjectKey,
     pub listeners: Vec<Listener>,
+    /// What is shown to backends; only Gateways have one.
+    pub client_certificate: Option<Arc<Certificate>>,
     /// False where nothing of it is served.
     pub served: bool,
 }
@@ -92,6 +94,7 @@ pub(super) fn parents(
     conflicts::find(&mut parents);
     check_ports(&mut parents, settings);
     tls::find(&mut parents, certificates);
+    client_certificate::find(&mut parents, certificates, settings.addressing, report);
     match settings.addressing {
         Addressing::Shared => conflicts::share_address(&mut parents),
         Addressing::PerGateway => parents.iter_mut().for_each(|it| it.plane = it.gateway.clone()),
@@ -197,7 +200,7 @@ fn parent(
 ) -> Parent {
     let listeners = listeners.iter().map(|it| listener(kind, key, it)).collect();
     let (key, gateway) = (key.clone(), gateway.clone());
-    Parent { kind, key, gateway, plane: ObjectKey::default(), listeners, served }
+    Parent { kind, key, gateway, plane: ObjectKey::default(), listeners, client_certificate: None, served }
 }
 
 fn listener(kind: &'static str, parent: &ObjectKey, it: &GatewayListeners) -> Listener {

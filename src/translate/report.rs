@@ -20,6 +20,8 @@ pub struct Report {
     pub routes: BTreeMap<ObjectKey, RouteReport>,
     /// VarnishLoggingPolicies with at least one target that is ours, or nobody's.
     pub logging_policies: BTreeMap<ObjectKey, PolicyReport>,
+    /// BackendTLSPolicies for a Service that a route of those goes to.
+    pub backend_tls_policies: BTreeMap<ObjectKey, BackendTlsPolicyReport>,
 }
 
 /// A GatewayClass.
@@ -42,8 +44,21 @@ pub struct GatewayReport {
     pub listeners: Vec<ListenerReport>,
     /// Whether clients are let in on some port although they show no valid certificate that is asked for.
     pub insecure_frontend: bool,
+    /// The certificate to be shown to backends; none if it asks for none.
+    pub client_certificate: Option<ClientCertificate>,
     /// ListenerSets that it has accepted: allowed, and with a listener that can be served.
     pub attached_listener_sets: i32,
+}
+
+/// What became of a Gateway's certificate for backends.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClientCertificate {
+    /// It is shown to those that ask for one.
+    Shown,
+    /// It is valid, but another Gateway's is shown on the data plane that they share; the text says whose.
+    Shadowed(String),
+    /// Its reference does not resolve.
+    Unresolved(CertificateProblem),
 }
 
 /// Why a Gateway as a whole is not accepted.
@@ -155,6 +170,25 @@ impl CertificateProblem {
     }
 }
 
+/// Why a reference to certificates of authorities does not resolve.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AuthorityProblem {
+    /// It names a kind that cannot hold them.
+    InvalidKind(String),
+    /// It names nothing that holds certificates.
+    Invalid(String),
+}
+
+impl AuthorityProblem {
+    /// What is wrong, for people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        match self {
+            Self::InvalidKind(message) | Self::Invalid(message) => message,
+        }
+    }
+}
+
 /// A policy that is attached to Gateways.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PolicyReport {
@@ -175,6 +209,33 @@ pub enum PolicyAccepted {
     Invalid(String),
     /// There is no such target.
     TargetNotFound(String),
+    /// None of its references to certificates of authorities resolves.
+    NoValidAuthority(String),
+}
+
+impl PolicyAccepted {
+    /// Why it does not act, for people; empty if it does.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Yes => "",
+            Self::Conflicted(message)
+            | Self::Invalid(message)
+            | Self::TargetNotFound(message)
+            | Self::NoValidAuthority(message) => message,
+        }
+    }
+}
+
+/// A BackendTLSPolicy.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BackendTlsPolicyReport {
+    /// `metadata.generation` of what was looked at.
+    pub generation: Option<i64>,
+    /// One entry for each Gateway with a route to a Service that it is for, by name.
+    pub ancestors: Vec<(ObjectKey, PolicyAccepted)>,
+    /// The first reference that does not resolve.
+    pub unresolved: Option<AuthorityProblem>,
 }
 
 /// An HTTPRoute.
@@ -229,6 +290,8 @@ pub enum RefProblem {
     BackendNotFound(String),
     /// The Service speaks a protocol that is not supported.
     UnsupportedProtocol(String),
+    /// The policy that says how the Service is spoken to by TLS cannot be honoured.
+    InvalidBackendTls(String),
 }
 
 impl RefProblem {
@@ -239,7 +302,8 @@ impl RefProblem {
             Self::RefNotPermitted(message)
             | Self::InvalidKind(message)
             | Self::BackendNotFound(message)
-            | Self::UnsupportedProtocol(message) => message,
+            | Self::UnsupportedProtocol(message)
+            | Self::InvalidBackendTls(message) => message,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The rules of an HTTPRoute, for listeners on one port and scheme.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub(super) struct Rules {
     pub problems: Vec<(usize, RuleProblem)>,
     pub unresolved: Option<RefProblem>,
     pub notes: Vec<String>,
+    /// Services that it goes to and that a BackendTLSPolicy is for.
+    pub secured: BTreeSet<ObjectKey>,
     /// Whether there is a rule without a problem, or no rule at all.
     pub any_valid: bool,
 }

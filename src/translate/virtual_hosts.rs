@@ -68,7 +68,7 @@ impl<'a> Collector<'a> {
     /// The model: the virtual hosts have their matches in order of precedence.
     pub(super) fn finish(self) -> Model {
         let finished = self.hosts.into_iter().map(|(port, hosts)| (port, finish_port(hosts)));
-        Model { ports: finished.collect(), tls: self.tls, user_vcl: None, logs: false }
+        Model { ports: finished.collect(), tls: self.tls, ..Model::default() }
     }
 }
 

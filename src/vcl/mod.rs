@@ -96,14 +96,19 @@ impl Renderer {
     /// What the relay does, if it is needed, and the certificates that it takes.
     fn relay(&mut self, model: &Model) -> (Option<Relay>, Certificates) {
         let mut all = Certificates::new();
-        let listen = listeners(model, &mut self.certificates.next(), &mut all);
+        let mut ids = self.certificates.next();
+        let listen = listeners(model, &mut ids, &mut all);
         let mut upstreams = BTreeMap::new();
         for shard in self.shards.values() {
             upstreams.extend(shard.upstreams.all.iter().map(|(id, it)| (id.clone(), it.clone())));
             all.extend(shard.upstreams.certificates.iter().map(|(id, it)| (id.clone(), it.clone())));
         }
+        let client_certificate = model.client_certificate.as_ref().filter(|_| !upstreams.is_empty());
+        let client_certificate = client_certificate.map(|it| (ids.of(it), it.clone()));
+        all.extend(client_certificate.clone());
+        let client_certificate = client_certificate.map(|(id, _)| id);
         let is_needed = !listen.is_empty() || !upstreams.is_empty();
-        (is_needed.then_some(Relay { listen, upstreams }), all)
+        (is_needed.then_some(Relay { listen, upstreams, client_certificate }), all)
     }
 }
 

@@ -120,7 +120,7 @@ fn upstream(address: SocketAddr, transport: &Transport) -> Upstream {
 }
 
 fn upstream_tls(it: &BackendTls) -> UpstreamTls {
-    let BackendTls { hostname, names, authorities, client_certificate } = it;
+    let BackendTls { hostname, names, authorities } = it;
     let name = |it: &model::SubjectAltName| match it {
         model::SubjectAltName::Dns(name) => SubjectAltName::Dns(name.to_string()),
         model::SubjectAltName::Uri(uri) => SubjectAltName::Uri(uri.clone()),
@@ -129,7 +129,6 @@ fn upstream_tls(it: &BackendTls) -> UpstreamTls {
         server_name: hostname.to_string(),
         names: names.iter().map(name).collect(),
         authorities: authorities.as_ref().map(|it| it.iter().map(|it| certificate_id(it)).collect()),
-        client_certificate: client_certificate.as_ref().map(|it| certificate_id(it)),
     }
 }
 
@@ -137,7 +136,7 @@ fn upstream_tls(it: &BackendTls) -> UpstreamTls {
 #[derive(Debug, Default)]
 pub(super) struct Upstreams {
     pub all: BTreeMap<UpstreamId, Upstream>,
-    /// The certificates that they take.
+    /// The authorities of their certificates.
     pub certificates: Certificates,
 }
 
@@ -158,8 +157,7 @@ impl Upstreams {
 }
 
 fn certificates(it: &Service) -> impl Iterator<Item = &Arc<Certificate>> {
-    let authorities = it.transport.tls.iter().filter_map(|tls| tls.authorities.as_ref()).flatten();
-    authorities.chain(it.transport.tls.iter().filter_map(|tls| tls.client_certificate.as_ref()))
+    it.transport.tls.iter().filter_map(|tls| tls.authorities.as_ref()).flatten()
 }
 
 #[cfg(test)]
@@ -181,7 +179,6 @@ mod tests {
             hostname: Hostname::new("backend.test").unwrap(),
             names: vec![model::SubjectAltName::Uri("spiffe://a".into())],
             authorities: Some(vec![certificate("ca", "")]),
-            client_certificate: Some(certificate("own", "secret")),
         };
         Transport { http2: true, tls: Some(Arc::new(tls)) }
     }
@@ -238,7 +235,8 @@ mod tests {
     #[test]
     fn what_varnish_cannot_speak_goes_through_the_relay() {
         let sockets = SocketFolder::new(Path::new("/state/relay")).unwrap();
-        let model = model(&[forward(tls(), Vec::new()), forward(tls(), Vec::new())]);
+        let mut model = model(&[forward(tls(), Vec::new()), forward(tls(), Vec::new())]);
+        model.client_certificate = Some(certificate("own", "secret"));
         let bundle = Renderer::new(sockets).render(&model);
         let relay = bundle.manifest.relay.as_ref().expect("it is needed without TLS listeners too");
         let [(id, upstream)] = &relay.upstreams.iter().collect::<Vec<_>>()[..] else { panic!("{relay:?}") };

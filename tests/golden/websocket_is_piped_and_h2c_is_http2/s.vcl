@@ -11,6 +11,9 @@ backend default none;
 # Service default/ports:80
 backend svc_default__ports__80__10-0-0-5__8080 { .host = "10.0.0.5"; .port = "8080"; }
 
+# Service default/ports:81 through the relay, HTTP/2
+backend svc_default__ports__81__2bd151690b0b38eabf72e8b0__10-0-0-5__8081 { .path = "/run/copal/relay/up/b35dad0882fb7f0349c5a64b"; .host_header = "10.0.0.5"; }
+
 sub vcl_init {
 	# Paths of hosts, each after its host's number.
 	new prefixes = selector.set();
@@ -20,8 +23,9 @@ sub vcl_init {
 
 # HTTPRoute default/r rule 1
 sub rule_0 {
-	# Service default/ports port 81: appProtocol kubernetes.io/h2c is not supported
-	return (synth(500));
+	var.set("key", "11494daa4ea22fb7");
+	set req.backend_hint = svc_default__ports__81__2bd151690b0b38eabf72e8b0__10-0-0-5__8081;
+	call forward;
 }
 
 # HTTPRoute default/r rule 0

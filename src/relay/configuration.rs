@@ -16,6 +16,7 @@ use crate::bundle_folder::relay::{TASK, Task};
 use super::certificates;
 use super::names::ServerNames;
 use super::state::Problem;
+use super::upstream::Upstreams;
 
 /// In order of preference.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -32,6 +33,8 @@ pub struct Configuration {
     pub ports: BTreeMap<u16, Arc<Port>>,
     /// What cannot be presented, and why.
     pub problems: BTreeSet<Problem>,
+    /// Endpoints that varnishd goes to through us.
+    pub upstreams: Upstreams,
     relay: Relay,
     keys: BTreeMap<CertificateId, Arc<CertifiedKey>>,
 }
@@ -62,7 +65,7 @@ impl Configuration {
         read: impl Fn(&str) -> Result<Certificate, BundleFolderError>,
     ) -> Self {
         let mut built = Self { revision: Some(task.revision), ..Self::default() };
-        for id in task.relay.certificates() {
+        for id in presented(&task.relay) {
             match before.keys.get(id).map_or_else(|| key(id, &read), |key| Ok(Arc::clone(key))) {
                 Ok(key) => drop(built.keys.insert(id.clone(), key)),
                 Err(problem) => drop(built.problems.insert(problem)),
@@ -74,6 +77,7 @@ impl Configuration {
                 Err(error) => drop(built.problems.insert(unusable(*port, &error))),
             }
         }
+        built.upstreams = Upstreams::build(&task.relay, &before.upstreams, &read, &mut built.problems);
         built.relay = task.relay;
         built
     }
@@ -86,6 +90,7 @@ impl Configuration {
             revision: Some(task.revision.clone()),
             ports: self.ports.clone(),
             problems: BTreeSet::new(),
+            upstreams: self.upstreams.clone(),
             relay: self.relay.clone(),
             keys: self.keys.clone(),
         })
@@ -107,6 +112,11 @@ impl Configuration {
         let tls = Arc::new(server_config(Arc::clone(&keys), tickets)?);
         Ok(Port { keys, tls })
     }
+}
+
+/// The certificates that clients are shown.
+fn presented(relay: &Relay) -> BTreeSet<&CertificateId> {
+    relay.listen.values().flat_map(|listener| listener.certificates.values().flatten()).collect()
 }
 
 fn key(

@@ -53,7 +53,7 @@ pub async fn keep(context: &Context, mut bundles: Bundles) -> Result<(), Serving
     let mut shutdown = context.shutdown.clone();
     while let Some(bundle) = wait_for_sockets(context, &mut bundles, &mut shutdown).await {
         let serving = Serving::start(context, Arc::clone(&bundle), bundles.clone()).await?;
-        upstreams::wait(context, None, &bundle, bundles).await;
+        upstreams::wait(context, None, &bundle, &bundles).await;
         let mut keeper = Keeper { serving, refused: None };
         match keeper.keep(&mut bundles, &mut shutdown).await? {
             Outcome::Drain => return drain::to_the_end(&mut keeper.serving).await,

@@ -15,10 +15,10 @@
 mod authority;
 #[path = "../tests/reloader/client.rs"]
 mod client;
-#[path = "common/stats.rs"]
-mod stats;
 #[path = "../tests/upstreams/server.rs"]
 mod server;
+#[path = "common/stats.rs"]
+mod stats;
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
@@ -58,7 +58,11 @@ fn main() {
     for (way, name) in WAYS.iter().enumerate() {
         let column = |pick: fn(&(f64, f64)) -> f64| found[way].iter().map(pick).collect::<Vec<_>>();
         let added = |pick: fn(&(f64, f64)) -> f64| {
-            found[way].iter().zip(&found[0]).map(|(this, direct)| pick(this) - pick(direct)).collect::<Vec<_>>()
+            found[way]
+                .iter()
+                .zip(&found[0])
+                .map(|(this, direct)| pick(this) - pick(direct))
+                .collect::<Vec<_>>()
         };
         let row = [column(|it| it.0), column(|it| it.1), added(|it| it.0), added(|it| it.1)];
         let row = row.map(|values| median(&values).round());
@@ -136,22 +140,23 @@ fn bundle(authority: &Authority, servers: &[Server; 3], port: u16, relay: &std::
         authorities: Some(vec![certificate_id(&ours)]),
         client_certificate: None,
     };
-    let plain = |server: &Server| Upstream {
-        address: server.address,
-        http2: false,
-        tls: None,
-        mirrors: Vec::new(),
-    };
+    let plain =
+        |server: &Server| Upstream { address: server.address, http2: false, tls: None, mirrors: Vec::new() };
     let upstreams =
         [Upstream { tls: Some(tls), ..plain(&servers[1]) }, Upstream { http2: true, ..plain(&servers[2]) }];
-    let mut text = format!("vcl 4.1;\nbackend direct {{ .host = \"127.0.0.1\"; .port = \"{}\"; }}\n", servers[0].address.port());
+    let mut text = format!(
+        "vcl 4.1;\nbackend direct {{ .host = \"127.0.0.1\"; .port = \"{}\"; }}\n",
+        servers[0].address.port()
+    );
     for (name, upstream) in WAYS[1..].iter().zip(&upstreams) {
         let path = relay.join(upstream_socket(&upstream.id()));
         text.push_str(&format!("backend {name} {{ .path = \"{}\"; }}\n", path.display()));
     }
     text.push_str("sub vcl_recv {\n");
     for name in WAYS {
-        text.push_str(&format!("    if (req.http.Host == \"{name}\") {{ set req.backend_hint = {name}; }}\n"));
+        text.push_str(&format!(
+            "    if (req.http.Host == \"{name}\") {{ set req.backend_hint = {name}; }}\n"
+        ));
     }
     text.push_str("    return (pass);\n}\n");
     let task = Relay { upstreams: upstreams.map(|it| (it.id(), it)).into(), ..Relay::default() };

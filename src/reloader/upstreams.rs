@@ -22,9 +22,8 @@ pub async fn wait(context: &Context, from: Option<&Manifest>, to: &Bundle, bundl
     let revision = &to.manifest.revision;
     let mut statuses = context.board.subscribe();
     // Where a newer bundle has come, the relay goes on to that one.
-    let is_newest = |served: &String| {
-        bundles.borrow().as_ref().is_some_and(|newest| newest.manifest.revision == *served)
-    };
+    let is_newest =
+        |served: &String| bundles.borrow().as_ref().is_some_and(|newest| newest.manifest.revision == *served);
     let served = statuses.wait_for(|status| {
         let served = status.relay.as_ref().and_then(|relay| relay.revision.as_ref());
         served.is_some_and(|served| served == revision || is_newest(served))

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use copal::bundle::relay::{Certificate, Certificates, Relay, Upstream, UpstreamTls, certificate_id, upstream_socket};
+use copal::bundle::relay::{
+    Certificate, Certificates, Relay, Upstream, UpstreamTls, certificate_id, upstream_socket,
+};
 use copal::bundle::{Bundle, ListenSocket, VclFile};
 use rustix::process::Signal;
 

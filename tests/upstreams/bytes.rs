@@ -96,7 +96,9 @@ fn a_connection_is_kept_alive_and_ends_with_its_endpoint() {
         drop(server);
         assert!(connection.is_closed() && start.elapsed() < Duration::from_secs(1), "{is_mirrored}");
         drop(connection);
-        wait_for("the end", || (relay.metric("copal_relay_upstream_connections_active") == 0.0).then_some(()));
+        wait_for("the end", || {
+            (relay.metric("copal_relay_upstream_connections_active") == 0.0).then_some(())
+        });
         assert_eq!(relay.metric("copal_relay_upstream_connections_total"), 1.0);
     }
 }

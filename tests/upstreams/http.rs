@@ -68,13 +68,17 @@ fn answers_without_body_are_framed_right() {
 fn bodies_of_all_kinds_arrive() {
     each(|_, socket, _| {
         let mut connection = Connection::open(socket);
-        connection.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n").unwrap();
+        connection
+            .send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+            .unwrap();
         let text = connection.receive(true).unwrap().text();
         assert!(text.ends_with("body: 5\n"), "{text}");
         connection.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello").unwrap();
         let text = connection.receive(true).unwrap().text();
         assert!(text.contains("content-length: 5") && text.ends_with("body: 5\n"), "{text}");
-        connection.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n").unwrap();
+        connection
+            .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+            .unwrap();
         assert_eq!(connection.head().unwrap().0, 100);
         connection.send("hello").unwrap();
         let text = connection.receive(true).unwrap().text();
@@ -86,7 +90,9 @@ fn bodies_of_all_kinds_arrive() {
 fn a_length_that_is_contradicted_is_not_passed_on() {
     each(|_, socket, _| {
         let mut connection = Connection::open(socket);
-        connection.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!").unwrap();
+        connection
+            .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!")
+            .unwrap();
         assert_eq!(connection.receive(false).unwrap().status, 400);
         let mut connection = Connection::open(socket);
         connection
@@ -117,7 +123,8 @@ fn one_connection_is_shared_and_made_anew() {
     let ours = authority.certificate();
     for is_tls in [false, true] {
         let certificate = authority.issue(&["a.example"]);
-        let start = || if is_tls { Server::tls(Http::Two, &certificate, None) } else { Server::plain(Http::Two) };
+        let start =
+            || if is_tls { Server::tls(Http::Two, &certificate, None) } else { Server::plain(Http::Two) };
         let server = start();
         let upstream = if is_tls {
             Upstream { http2: true, ..over_tls(server.address, "a.example", &ours) }
@@ -179,7 +186,9 @@ fn an_upgrade_passes_where_there_are_mirrors() {
     let upstream = mirrored(plain(server.address), &[(plain(mirror.address), 100)]);
     let (_relay, socket) = Relay::serving(&upstream, &[]);
     let mut connection = Connection::open(&socket);
-    connection.send("GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n").unwrap();
+    connection
+        .send("GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        .unwrap();
     let (status, head) = connection.head().unwrap();
     assert!(status == 101 && head.to_lowercase().contains("upgrade: echo"), "{head}");
     connection.0.get_mut().write_all(b"hello").unwrap();

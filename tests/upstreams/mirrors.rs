@@ -33,13 +33,21 @@ fn each_mirror_gets_the_request_as_the_backend_does() {
     for (number, upstream) in [plain(backends[0].address), h2c(backends[1].address)].into_iter().enumerate() {
         let (relay, socket) = Relay::serving(&mirrored(upstream, &to), &[&ours]);
         let mut connection = Connection::open(&socket);
-        for body in ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "\r\n"] {
+        for body in [
+            "Content-Length: 5\r\n\r\nhello",
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            "\r\n",
+        ] {
             let method = if body == "\r\n" { "GET" } else { "POST" };
-            connection.send(&format!("{method} /x HTTP/1.1\r\nHost: a.example\r\nX-One: 1\r\n{body}")).unwrap();
+            connection
+                .send(&format!("{method} /x HTTP/1.1\r\nHost: a.example\r\nX-One: 1\r\n{body}"))
+                .unwrap();
             assert_eq!(connection.receive(true).unwrap().status, 200);
             // One after the other, so that the copies come in this order too.
             let so_far = mirrors[0].hits();
-            wait_for("the copies", || mirrors.iter().all(|it| it.hits() > 0 && it.hits() >= so_far).then_some(()));
+            wait_for("the copies", || {
+                mirrors.iter().all(|it| it.hits() > 0 && it.hits() >= so_far).then_some(())
+            });
         }
         wait_for("the copies", || (relay.mirrored("ok") == 12.0).then_some(()));
         for mirror in &mirrors {
@@ -47,7 +55,10 @@ fn each_mirror_gets_the_request_as_the_backend_does() {
             assert_eq!(heads.len(), 3);
             for head in &heads {
                 let body = if head.starts_with("GET") { "body: 0\n" } else { "body: 5\n" };
-                assert!(head.contains("a.example") && head.contains("x-one: 1") && head.ends_with(body), "{head}");
+                assert!(
+                    head.contains("a.example") && head.contains("x-one: 1") && head.ends_with(body),
+                    "{head}"
+                );
             }
             let get = heads.iter().find(|head| head.starts_with("GET")).unwrap();
             assert!(!get.contains("transfer-encoding"), "{get}");
@@ -59,7 +70,8 @@ fn each_mirror_gets_the_request_as_the_backend_does() {
 #[test]
 fn the_share_is_as_asked() {
     let (server, mirror) = (Server::plain(Http::One), Server::plain(Http::One));
-    let (relay, socket) = Relay::serving(&mirrored(plain(server.address), &[(plain(mirror.address), 25)]), &[]);
+    let (relay, socket) =
+        Relay::serving(&mirrored(plain(server.address), &[(plain(mirror.address), 25)]), &[]);
     let mut connection = Connection::open(&socket);
     let requests = 2000.0_f64;
     for _ in 0..2000 {

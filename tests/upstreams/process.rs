@@ -55,7 +55,8 @@ impl Relay {
 
     /// Takes these certificates along from now on.
     pub fn know(&mut self, certificates: &[&Arc<Certificate>]) {
-        let named = certificates.iter().map(|certificate| (certificate_id(certificate), Arc::clone(certificate)));
+        let named =
+            certificates.iter().map(|certificate| (certificate_id(certificate), Arc::clone(certificate)));
         self.certificates.extend(named);
     }
 

@@ -22,10 +22,7 @@ fn certificates_are_accepted_by_authority_and_name() {
     for http in [Http::One, Http::Two] {
         let server = Server::tls(http, &certificate, None);
         let (ours, theirs) = (authority.certificate(), other.certificate());
-        let to = |name: &str, by| Upstream {
-            http2: http == Http::Two,
-            ..over_tls(server.address, name, by)
-        };
+        let to = |name: &str, by| Upstream { http2: http == Http::Two, ..over_tls(server.address, name, by) };
         let dns = |name: &str| SubjectAltName::Dns(name.into());
         let uri = |name: &str| SubjectAltName::Uri(name.into());
         let good = [
@@ -79,7 +76,8 @@ fn what_cannot_be_set_up_or_reached_fails_at_once() {
     let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let no_tls = Server::plain(Http::One);
     let missing = over_tls(nowhere, "a.example", &Authority::new().certificate());
-    let (refused, garbage) = (over_tls(nowhere, "a.example", &ours), over_tls(no_tls.address, "a.example", &ours));
+    let (refused, garbage) =
+        (over_tls(nowhere, "a.example", &ours), over_tls(no_tls.address, "a.example", &ours));
     let mut relay = Relay::start();
     relay.know(&[&ours]);
     relay.serve(&[missing.clone(), refused.clone(), garbage.clone()]);

@@ -42,7 +42,10 @@ pub async fn both_ways(varnish: UnixStream, endpoint: Box<dyn Io>) {
     }
 }
 
-async fn upwards(mut varnish: OwnedReadHalf, endpoint: &mut (impl AsyncWrite + Unpin)) -> io::Result<OwnedReadHalf> {
+async fn upwards(
+    mut varnish: OwnedReadHalf,
+    endpoint: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<OwnedReadHalf> {
     copy(&mut varnish, endpoint, Some(SEND_LIMIT)).await?;
     Ok(varnish)
 }

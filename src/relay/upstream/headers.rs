@@ -1,6 +1,8 @@
 //! What of a head is passed on, and how it is written for HTTP/2. Pure.
 
-use hyper::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
+use hyper::header::{
+    CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use hyper::http::request::Parts;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Uri, Version};
@@ -103,9 +105,13 @@ mod tests {
             ("content-length", "3"),
         ]);
         strip(&mut parts.headers);
-        let mut left: Vec<_> = parts.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        let mut left: Vec<_> =
+            parts.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         left.sort_unstable();
-        assert_eq!(left, [("content-length", "3"), ("host", "a.example"), ("te", "trailers"), ("x-stays", "1")]);
+        assert_eq!(
+            left,
+            [("content-length", "3"), ("host", "a.example"), ("te", "trailers"), ("x-stays", "1")]
+        );
     }
 
     #[test]

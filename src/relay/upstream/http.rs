@@ -46,13 +46,23 @@ enum Way {
 }
 
 /// Serves a connection whose endpoint speaks HTTP/1.1.
-pub async fn serve_http1(varnish: UnixStream, endpoint: &Arc<Endpoint>, dialer: &Dialer, context: &Arc<Context>) {
+pub async fn serve_http1(
+    varnish: UnixStream,
+    endpoint: &Arc<Endpoint>,
+    dialer: &Dialer,
+    context: &Arc<Context>,
+) {
     let way = Way::Http1(Http1::new(dialer.clone()));
     serve(varnish, Exchange { endpoint: Arc::clone(endpoint), context: Arc::clone(context), way }).await;
 }
 
 /// Serves a connection whose endpoint speaks HTTP/2.
-pub async fn serve_http2(varnish: UnixStream, endpoint: &Arc<Endpoint>, shared: &Arc<Http2>, context: &Arc<Context>) {
+pub async fn serve_http2(
+    varnish: UnixStream,
+    endpoint: &Arc<Endpoint>,
+    shared: &Arc<Http2>,
+    context: &Arc<Context>,
+) {
     let way = Way::Http2(Arc::clone(shared));
     serve(varnish, Exchange { endpoint: Arc::clone(endpoint), context: Arc::clone(context), way }).await;
 }
@@ -200,7 +210,10 @@ impl Body for Watched {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Task<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if let Some(Err(error)) = &polled {
             self.endpoint.failed(&self.context.metrics, UpstreamFailure::Broken, error);

@@ -97,7 +97,10 @@ impl Http2 {
     ///
     /// # Errors
     /// When there is no connection, or the exchange failed.
-    pub async fn send(&self, mut request: Request<Outgoing>) -> Result<(Response<Incoming>, Stream), SendError> {
+    pub async fn send(
+        &self,
+        mut request: Request<Outgoing>,
+    ) -> Result<(Response<Incoming>, Stream), SendError> {
         let mut attempt = 1;
         loop {
             let (mut sender, stream) = self.acquire().await?;

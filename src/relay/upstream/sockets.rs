@@ -74,7 +74,8 @@ impl Sockets {
                     is_new
                 });
             } else if let Err(error) = self.open(id, endpoint) {
-                let message = format!("cannot listen on {} for {}: {error}", upstream_socket(id), endpoint.address);
+                let message =
+                    format!("cannot listen on {} for {}: {error}", upstream_socket(id), endpoint.address);
                 problems.insert(Problem { file: TASK.to_owned(), message });
             }
         }

@@ -55,13 +55,17 @@ fn over_tls(address: SocketAddr, http2: bool, authority: &Certificate) -> Upstre
 #[test]
 fn backends_by_tls_and_http_2_change_under_load_and_outlive_the_drain() {
     let (place, authority) = (Place::new(), Authority::new());
+    // As root, varnishd's worker has another user.
+    let passage = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+    std::fs::set_permissions(place.state_folder().parent().unwrap(), passage).unwrap();
     let ours = Arc::new(Certificate { chain: std::fs::read(authority.file()).unwrap(), key: Vec::new() });
     let certificate = authority.issue(&["a.example"]);
     let (one, two) = (Server::tls(Http::One, &certificate, None), Server::tls(Http::Two, &certificate, None));
     let ways = [over_tls(one.address, false, &ours), over_tls(two.address, true, &ours)];
     let mut reloader = place.serve(&bundle(&place, &ways[0], &ours));
     let text = get(place.address(), "a.example", "/x").unwrap().body;
-    assert!(text.starts_with("GET /x HTTP/1.1") && text.contains("host: a.example"), "{text}");
+    let is_right = text.starts_with("GET /x HTTP/1.1") && text.contains("host: a.example");
+    assert!(is_right, "{text}\n{}", reloader.log());
     let (done, requests) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..4 {

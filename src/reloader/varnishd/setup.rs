@@ -82,10 +82,13 @@ impl Setup {
     /// # Errors
     /// When the directory cannot be written, or varnishd does not run.
     pub async fn prepare(program: &Path, state: &Path) -> Result<Self, SetupError> {
-        let state = make_folder(state, 0o700)?;
-        // Under a 0700 parent 0755 is open to nobody else; varnishd's own users need it when we are root.
+        let is_root = rustix::process::geteuid().is_root();
+        // When we are root, varnishd has users of its own, which have to find its folder and the relay's sockets. What
+        // is secret has no rights for others itself.
+        let passage = if is_root { 0o711 } else { 0o700 };
+        let state = make_folder(state, passage)?;
         let workdir = make_folder(&state.join("varnish"), 0o755)?;
-        let relay = make_folder(&state.join("relay"), 0o700)?;
+        let relay = make_folder(&state.join("relay"), passage)?;
         let secret_file = state.join("secret");
         let secret = write_secret(&secret_file)?;
         let version = version(program).await?;
@@ -101,7 +104,7 @@ impl Setup {
             relay,
             secret_file,
             secret,
-            is_root: rustix::process::geteuid().is_root(),
+            is_root,
         };
         setup.tell();
         Ok(setup)

@@ -37,7 +37,7 @@ pub enum SubjectAltName {
     Uri(String),
 }
 
-/// RequestMirror: a copy of requests for another Service, whose response nobody sees.
+/// `RequestMirror`: a copy of requests for another Service, whose response nobody sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
     /// The Service.

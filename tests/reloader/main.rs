@@ -17,6 +17,6 @@ mod reload;
 mod served;
 mod tls;
 #[path = "../upstreams/server.rs"]
-#[allow(dead_code, reason = "tests of the relay alone need more of it")]
+#[allow(dead_code, clippy::format_push_string, reason = "tests of the relay alone need more of it")]
 mod upstream_server;
 mod upstreams;

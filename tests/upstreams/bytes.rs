@@ -114,7 +114,7 @@ fn each_half_ends_by_itself() {
         write!(stream, "{} bytes, then the end", all.len()).unwrap();
     });
     let mut connection = Connection::open(&socket);
-    connection.0.get_mut().write_all(&[b'x'; 100_000]).unwrap();
+    connection.0.get_mut().write_all(&vec![b'x'; 100_000]).unwrap();
     connection.0.get_ref().shutdown(Shutdown::Write).unwrap();
     let mut answer = String::new();
     connection.0.read_to_string(&mut answer).unwrap();

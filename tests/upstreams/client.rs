@@ -31,7 +31,7 @@ pub struct Connection(pub BufReader<UnixStream>);
 impl Connection {
     pub fn open(socket: &Path) -> Self {
         let stream = UnixStream::connect(socket).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         Self(BufReader::new(stream))
     }
 

@@ -19,7 +19,6 @@ mod http;
 mod http1;
 mod http2;
 mod mirror;
-mod owner;
 mod sockets;
 mod tee;
 mod tls;

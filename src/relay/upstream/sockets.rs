@@ -16,13 +16,13 @@ use tracing::{debug, error, warn};
 
 use crate::bundle::relay::{UpstreamId, upstream_socket};
 use crate::bundle_folder::relay::TASK;
+use crate::bundle_folder::worker;
 use crate::relay::Context;
 use crate::relay::metrics::UpstreamFailure;
 use crate::relay::state::Problem;
 
 use super::Upstreams;
 use super::endpoint::Endpoint;
-use super::owner;
 
 /// How long an endpoint is served that is not wanted any more: requests of the VCL before still go there.
 const GRACE: Duration = Duration::from_mins(1);
@@ -134,7 +134,7 @@ impl Sockets {
 
     fn listen(&self, id: &str) -> io::Result<UnixListener> {
         DirBuilder::new().mode(0o700).recursive(true).create(self.path(""))?;
-        owner::hand_over(&self.path(""))?;
+        worker::hand_over(&self.path(""))?;
         let path = self.path(id);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -143,7 +143,7 @@ impl Sockets {
         // The standard library's queue is as long as the system allows; varnishd does not wait where it is full.
         let listener = std::os::unix::net::UnixListener::bind(&path)?;
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        owner::hand_over(&path)?;
+        worker::hand_over(&path)?;
         listener.set_nonblocking(true)?;
         UnixListener::from_std(listener)
     }

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::bundle::{ListenSocket, hex};
+use crate::bundle_folder::worker;
 
 use super::super::options::Options;
 use super::args::{Compiler, Launch, Version};
@@ -83,12 +84,14 @@ impl Setup {
     /// When the directory cannot be written, or varnishd does not run.
     pub async fn prepare(program: &Path, state: &Path) -> Result<Self, SetupError> {
         let is_root = rustix::process::geteuid().is_root();
-        // When we are root, varnishd has users of its own, which have to find its folder and the relay's sockets. What
-        // is secret has no rights for others itself.
-        let passage = if is_root { 0o711 } else { 0o700 };
-        let state = make_folder(state, passage)?;
+        let state = make_folder(state, 0o700)?;
+        // Under such a parent 0755 is open to nobody else; varnishd's own users need it when we are root.
         let workdir = make_folder(&state.join("varnish"), 0o755)?;
-        let relay = make_folder(&state.join("relay"), passage)?;
+        let relay = make_folder(&state.join("relay"), 0o700)?;
+        for folder in [&state, &relay] {
+            let failed = |source| SetupError::State { path: folder.clone(), source };
+            worker::let_pass(folder).map_err(failed)?;
+        }
         let secret_file = state.join("secret");
         let secret = write_secret(&secret_file)?;
         let version = version(program).await?;

@@ -1,8 +1,8 @@
-//! Whose the sockets are. As root, varnishd gives its worker, which connects to them, another user.
+//! Who else has to find things in the state folder, and own sockets there. As root, varnishd gives its worker, which connects to them, another user.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
 /// The worker's user in varnishd's default jail for root (varnishd(1), `-j unix`).
@@ -13,14 +13,24 @@ const WORKER: &str = "vcache";
 /// # Errors
 /// When the system does not let us.
 pub fn hand_over(path: &Path) -> io::Result<()> {
+    worker().map_or(Ok(()), |(uid, gid)| chown(path, Some(uid), Some(gid)))
+}
+
+/// Lets varnishd's worker pass through a folder of ours, if it has another user than we.
+///
+/// # Errors
+/// When the system does not let us.
+pub fn let_pass(folder: &Path) -> io::Result<()> {
+    let Some((_, gid)) = worker() else { return Ok(()) };
+    chown(folder, None, Some(gid))?;
+    fs::set_permissions(folder, Permissions::from_mode(0o710))
+}
+
+fn worker() -> Option<(u32, u32)> {
     if !rustix::process::geteuid().is_root() {
-        return Ok(());
+        return None;
     }
-    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    match user(&users, WORKER) {
-        Some((uid, gid)) => chown(path, Some(uid), Some(gid)),
-        None => Ok(()),
-    }
+    user(&fs::read_to_string("/etc/passwd").ok()?, WORKER)
 }
 
 /// Numbers of user and group, from lines as in passwd(5).

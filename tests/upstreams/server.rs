@@ -103,6 +103,7 @@ fn config(http: Http, certificate: &Certificate, clients: Option<&str>) -> Serve
 
 async fn accept(listener: TcpListener, http: Http, tls: Option<TlsAcceptor>, seen: Arc<Seen>) {
     while let Ok((tcp, _)) = listener.accept().await {
+        let _ = tcp.set_nodelay(true);
         seen.connections.fetch_add(1, Ordering::SeqCst);
         let (tls, seen) = (tls.clone(), Arc::clone(&seen));
         tokio::spawn(async move {

@@ -9,7 +9,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 # Only a KUBECONFIG that is given to make is meant: one that lies about in the environment may be of a cluster in use.
 E2E := $(if $(findstring command,$(origin KUBECONFIG)),E2E_KUBECONFIG="$(abspath $(KUBECONFIG))" )e2e
 
-.PHONY: help deps build run test lint crds deny e2e e2e-up e2e-test e2e-down bench-reload bench-throughput bench-routes
+.PHONY: help deps build run test lint crds deny e2e e2e-up e2e-test e2e-down bench-reload bench-throughput bench-upstream bench-routes
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ bench-reload: deps ## Measure start and live edits with 1,000 virtual hosts
 
 bench-throughput: deps ## Measure requests a second against a minimal VCL
 	cargo bench --bench throughput
+
+bench-upstream: deps ## Measure what TLS and HTTP/2 to backends add to a request
+	cargo bench --bench upstream
 
 bench-routes: ## Measure how the operator follows routes, on the e2e cluster
 	@$(E2E)/bench-routes.sh

@@ -65,8 +65,7 @@ impl Relay {
         let own = self.listen.values().flat_map(|listener| listener.certificates.values().flatten());
         let clients = self.listen.values().filter_map(|listener| listener.clients.as_ref());
         let clients = clients.flat_map(|clients| &clients.authorities);
-        let mirrors = self.upstreams.values().flat_map(|upstream| &upstream.mirrors);
-        let upstreams = self.upstreams.values().chain(mirrors.flat_map(|mirror| &mirror.endpoints));
+        let upstreams = self.upstreams.values().flat_map(Upstream::with_mirrors);
         let upstreams = upstreams.filter_map(|upstream| upstream.tls.as_ref());
         let upstreams = upstreams.flat_map(|tls| tls.authorities.iter().flatten());
         own.chain(clients).chain(upstreams).chain(&self.client_certificate).collect()
@@ -151,8 +150,23 @@ impl Upstream {
     #[must_use]
     pub fn id(&self) -> UpstreamId {
         // Plain data always has a JSON form.
-        hex(&Sha256::digest(serde_json::to_vec(self).unwrap_or_default()), 12)
+        hex(&Sha256::digest(serde_json::to_vec(self).unwrap_or_default()), UPSTREAM_ID_BYTES)
     }
+
+    /// It and the endpoints of its mirrors.
+    /// It, and those that get copies of its requests.
+    pub fn with_mirrors(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.mirrors.iter().flat_map(|mirror| &mirror.endpoints))
+    }
+}
+
+/// Bytes of the hash in an upstream's name.
+const UPSTREAM_ID_BYTES: usize = 12;
+
+/// Whether a text looks like the name of an upstream, and so can be the name of a socket.
+#[must_use]
+pub fn is_upstream_id(text: &str) -> bool {
+    text.len() == 2 * UPSTREAM_ID_BYTES && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The unix socket of an upstream, below the folder in which the relay finds its task.
@@ -197,6 +211,24 @@ mod tests {
         assert!(!plain.manifest.listens() && one.listens());
         let none = plain.clone().with_relay(None, Certificates::new());
         assert_eq!(none.manifest.revision, plain.manifest.revision);
+    }
+
+    #[test]
+    fn the_certificates_of_upstreams_and_their_mirrors_are_told() {
+        let tls = |authority: &str| UpstreamTls {
+            server_name: "a.example".into(),
+            names: Vec::new(),
+            authorities: Some(vec![authority.into()]),
+        };
+        let address = SocketAddr::from(([192, 0, 2, 1], 443));
+        let plain = Upstream { address, http2: false, tls: None, mirrors: Vec::new() };
+        let mirrored = Upstream { tls: Some(tls("2")), ..plain.clone() };
+        let mirror = Mirror { endpoints: vec![mirrored], numerator: 1, denominator: 1 };
+        let upstream = Upstream { tls: Some(tls("1")), mirrors: vec![mirror], ..plain };
+        assert!(is_upstream_id(&upstream.id()) && !is_upstream_id("../x"));
+        let (upstreams, client_certificate) = ([(upstream.id(), upstream)].into(), Some("3".into()));
+        let relay = Relay { upstreams, client_certificate, ..Relay::default() };
+        assert_eq!(relay.certificates().into_iter().collect::<Vec<_>>(), ["1", "2", "3"]);
     }
 
     #[test]

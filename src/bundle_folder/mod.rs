@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod changes;
 mod files;
 pub mod relay;
+pub mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

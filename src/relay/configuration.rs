@@ -21,6 +21,7 @@ use super::clients::{Authorities, Clients};
 use super::names::ServerNames;
 use super::proxy::ClientCertificate;
 use super::state::Problem;
+use super::upstream::Upstreams;
 
 /// In order of preference.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -37,6 +38,8 @@ pub struct Configuration {
     pub ports: BTreeMap<u16, Arc<Port>>,
     /// What cannot be presented, and why.
     pub problems: BTreeSet<Problem>,
+    /// Endpoints that varnishd goes to through us.
+    pub upstreams: Upstreams,
     relay: Relay,
     keys: BTreeMap<CertificateId, Arc<CertifiedKey>>,
     authorities: BTreeMap<CertificateId, Arc<Authorities>>,
@@ -99,6 +102,7 @@ impl Configuration {
                 Err(error) => drop(built.problems.insert(unusable(*port, &error))),
             }
         }
+        built.upstreams = Upstreams::build(&task.relay, &before.upstreams, &read, &mut built.problems);
         built.relay = task.relay;
         built
     }
@@ -111,6 +115,7 @@ impl Configuration {
             revision: Some(task.revision.clone()),
             ports: self.ports.clone(),
             problems: BTreeSet::new(),
+            upstreams: self.upstreams.clone(),
             relay: self.relay.clone(),
             keys: self.keys.clone(),
             authorities: self.authorities.clone(),

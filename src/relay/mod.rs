@@ -1,9 +1,10 @@
-//! Speaks with clients what varnishd does not: TLS.
+//! Speaks with clients and with backends what varnishd does not: TLS, and HTTP/2 with backends.
 //!
 //! ```text
 //! STATE/relay → watch → configuration ─┐ (swapped whole)
 //!                                      ▼
 //! client ⇄ listeners → handshake → connection ⇄ varnishd's socket (PROXY v2, then plain bytes)
+//! varnishd ⇄ upstream ⇄ endpoints, mirrors
 //! ```
 //!
 //! What decides is pure: [`names`] (which certificate), [`proxy`] (the header). The reloader starts it, hands it
@@ -24,6 +25,7 @@ pub mod options;
 pub mod proxy;
 mod shutdown;
 pub mod state;
+mod upstream;
 mod varnish;
 mod watch;
 
@@ -39,7 +41,7 @@ use limits::Limits;
 use listeners::Listeners;
 use metrics::Metrics;
 use options::Options;
-use shutdown::Shutdown;
+use shutdown::{Patience, Shutdown};
 use state::Board;
 
 /// Why the relay ended otherwise than by draining.
@@ -95,7 +97,12 @@ pub async fn run(options: Options) -> Result<(), RelayError> {
         () = listeners.run() => {}
         () = sleep(delay) => {}
     }
-    listeners.drain().await;
+    let upstreams = listeners.drain().await;
+    context.board.drained();
     info!("drained");
+    if !upstreams.is_empty() && patience != Some(Patience::None) {
+        // Clients that are varnishd's own still need their backends. The reloader knows when varnishd is gone.
+        shutdown.released().await;
+    }
     Ok(())
 }

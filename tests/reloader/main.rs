@@ -19,3 +19,7 @@ mod relay_streams;
 mod reload;
 mod served;
 mod tls;
+#[path = "../upstreams/server.rs"]
+#[allow(dead_code, clippy::format_push_string, reason = "tests of the relay alone need more of it")]
+mod upstream_server;
+mod upstreams;

@@ -8,10 +8,13 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 # Only a KUBECONFIG that is given to make is meant: one that lies about in the environment may be of a cluster in use.
 E2E := $(if $(findstring command,$(origin KUBECONFIG)),E2E_KUBECONFIG="$(abspath $(KUBECONFIG))" )e2e
 
-.PHONY: help deps build run test lint crds deny e2e e2e-up e2e-test e2e-down bench-reload bench-throughput bench-routes
+.PHONY: help deps build run test lint crds deny e2e e2e-up e2e-test e2e-down bench-certificates bench-reload bench-throughput bench-tls bench-routes
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Beside what is measured against, wrk and the rest come from the list above.
+bench-tls: PACKAGES += hitch haproxy
 
 deps: ## Install what is missing of Varnish and its compiler (Debian packages)
 	@missing=(); \
@@ -71,6 +74,12 @@ bench-reload: deps ## Measure start and live edits with 1,000 virtual hosts
 
 bench-throughput: deps ## Measure requests a second against a minimal VCL
 	cargo bench --bench throughput
+
+bench-tls: deps ## Measure TLS connections and handshakes against Hitch and HAProxy
+	cargo bench --bench tls
+
+bench-certificates: deps ## Measure 10,000 certificates: memory, and a renewed one
+	cargo bench --bench certificates
 
 bench-routes: ## Measure how the operator follows routes, on the e2e cluster
 	@$(E2E)/bench-routes.sh

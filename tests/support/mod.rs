@@ -17,4 +17,4 @@ pub use manifests::{
     service, service_of, services,
 };
 pub use ports::free_ports;
-pub use process::{Process, resident_kib};
+pub use process::{Process, descendants, resident_kib};

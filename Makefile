@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-PACKAGES := varnish varnish-selector varnish-modules tcc binutils libc6-dev curl wrk
+PACKAGES := varnish varnish-selector varnish-modules tcc binutils libc6-dev curl wrk openssl nghttp2-client
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 # Only a KUBECONFIG that is given to make is meant: one that lies about in the environment may be of a cluster in use.

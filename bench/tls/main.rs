@@ -62,7 +62,9 @@ fn main() {
         rounds: number("BENCH_ROUNDS", 9),
         time: Duration::from_secs(number("BENCH_SECONDS", 3) as u64),
     };
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    // Hitch reaches the socket in it as another user.
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    let folder = tempfile::Builder::new().permissions(open).tempdir().expect("a temporary folder");
     let backend = BackendProcess::start(free_ports(1));
     let varnish = Varnish::start(folder.path(), backend.port);
     let certificate = terminators::certificate(HOST);

@@ -119,9 +119,15 @@ write-proxy-v2 = on
 tls-protos = TLSv1.3
 alpn-protos = \"http/1.1\"
 daemon = off
-",
+{}",
             socket.display(),
-            pem.display()
+            pem.display(),
+            // Its workers refuse to run as root.
+            if rustix::process::geteuid().is_root() {
+                "user = \"nobody\"\ngroup = \"nogroup\"\n"
+            } else {
+                ""
+            }
         ),
     );
     let mut command = Command::new("hitch");
@@ -136,7 +142,7 @@ fn haproxy(folder: &Path, socket: &Path, pem: &Path, port: u16) -> Command {
         &format!(
             "global
     nbthread {WORKERS}
-    maxconn 20000
+    maxconn 5000
 defaults
     mode tcp
     timeout connect 5s

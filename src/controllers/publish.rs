@@ -217,7 +217,8 @@ impl Publisher {
     async fn secrets(&self) -> Result<Secrets, PublishError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         let labelled = ListParams::default().labels(&format!("{}=true", names::BUNDLE_LABEL));
-        let found = api.list_metadata(&labelled).await.map_err(|error| PublishError::Read(Box::new(error)))?;
+        let found =
+            api.list_metadata(&labelled).await.map_err(|error| PublishError::Read(Box::new(error)))?;
         let found: BTreeSet<_> = found.items.into_iter().filter_map(|it| it.metadata.name).collect();
         let there = (0..SECRETS).filter(|secret| found.contains(&secret_name(&self.name, *secret)));
         Ok(there.map(|secret| (secret, None)).collect())

@@ -3,16 +3,19 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # gcc, which Rust links with, comes with varnish.
-PACKAGES := varnish varnish-selector varnish-modules tcc binutils libc6-dev curl wrk
+PACKAGES := varnish varnish-selector varnish-modules tcc binutils libc6-dev curl wrk openssl nghttp2-client
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 # Only a KUBECONFIG that is given to make is meant: one that lies about in the environment may be of a cluster in use.
 E2E := $(if $(findstring command,$(origin KUBECONFIG)),E2E_KUBECONFIG="$(abspath $(KUBECONFIG))" )e2e
 
-.PHONY: help deps build run test lint crds deny e2e e2e-up e2e-test e2e-down bench-reload bench-throughput bench-upstream bench-routes
+.PHONY: help deps build run test lint crds deny e2e e2e-up e2e-test e2e-down bench-certificates bench-reload bench-throughput bench-tls bench-upstream bench-routes
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Beside what is measured against, wrk and the rest come from the list above.
+bench-tls: PACKAGES += hitch haproxy
 
 deps: ## Install what is missing of Varnish and its compiler (Debian packages)
 	@missing=(); \
@@ -72,6 +75,12 @@ bench-throughput: deps ## Measure requests a second against a minimal VCL
 
 bench-upstream: deps ## Measure what TLS and HTTP/2 to backends add to a request
 	cargo bench --bench upstream
+
+bench-tls: deps ## Measure TLS connections and handshakes against Hitch and HAProxy
+	cargo bench --bench tls
+
+bench-certificates: deps ## Measure 10,000 certificates: memory, and a renewed one
+	cargo bench --bench certificates
 
 bench-routes: ## Measure how the operator follows routes, on the e2e cluster
 	@$(E2E)/bench-routes.sh

@@ -16,6 +16,8 @@ use super::{Bundle, Manifest, VclFile, VclName};
 
 /// Packs of a bundle. With the 1 MiB that an object may have they hold some 10,000 virtual hosts.
 pub const PACKS: usize = 16;
+/// Secrets that certificates are spread over. Each holds some 300 of the usual size, with the issuer's in the chain.
+pub const SECRETS: usize = 64;
 /// Files that the index may hold, in bytes as they are stored. All of it is written, and sent to the pods, with each
 /// change: an object with 40 files of 2.5 kB takes the API server 20 ms, one with 10 of them 6 ms.
 const INDEX_LIMIT: usize = 24 << 10;
@@ -145,10 +147,17 @@ pub fn pack_name(index: &str, pack: usize) -> String {
     format!("{index}-vcl-{pack}")
 }
 
-/// The name of the Secret with the certificates, by that of the index.
+/// The Secret of a certificate: its name is a hash in hex.
 #[must_use]
-pub fn secret_name(index: &str) -> String {
-    format!("{index}-tls")
+pub fn secret_of(certificate: &str) -> usize {
+    let digits = certificate.get(..2).and_then(|digits| usize::from_str_radix(digits, 16).ok());
+    digits.unwrap_or_default() % SECRETS
+}
+
+/// The name of a Secret with certificates, by that of the index.
+#[must_use]
+pub fn secret_name(index: &str, secret: usize) -> String {
+    format!("{index}-tls-{secret}")
 }
 
 /// The manifest in an index.

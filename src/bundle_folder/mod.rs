@@ -215,7 +215,18 @@ impl BundleFolder {
 /// # Errors
 /// When there is none, or any part of it is missing or not intact.
 pub fn read(folder: &Path, known: Option<&Bundle>) -> Result<Bundle, BundleFolderError> {
-    let manifest = read_manifest(folder)?;
+    read_files(folder, read_manifest(folder)?, known)
+}
+
+/// As [`read`], for a manifest that has been read already.
+///
+/// # Errors
+/// When any part of the bundle is missing or not intact.
+pub fn read_files(
+    folder: &Path,
+    manifest: Manifest,
+    known: Option<&Bundle>,
+) -> Result<Bundle, BundleFolderError> {
     let named = Named::by(&manifest);
     let mut files = BTreeMap::new();
     for name in named.vcls {

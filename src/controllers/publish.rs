@@ -1,6 +1,6 @@
 //! Brings one data plane's objects and its bundle into the cluster, again and again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use futures_util::future::try_join_all;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::ListParams;
 use kube::core::DynamicObject;
 use kube::{Api, Client};
 use tokio::sync::watch;
@@ -18,7 +19,10 @@ use tracing::warn;
 
 use super::apply::{ApplyError, apply, delete, replace};
 use crate::bundle::Bundle;
-use crate::bundle::packs::{Content, Packer, UnpackError, manifest, needed, pack_name, secret_name, unpack};
+use crate::bundle::packs::{
+    Content, Packer, SECRETS, UnpackError, manifest, needed, pack_name, secret_name, secret_of, unpack,
+};
+use crate::bundle::relay::CertificateId;
 use crate::infra::{self, names};
 use crate::snapshot::ObjectKey;
 use crate::telemetry::chain;
@@ -111,13 +115,16 @@ struct Publisher {
     known: Option<Known>,
 }
 
+/// The certificates in each Secret that there is, by its number; none where that is not known.
+type Secrets = BTreeMap<usize, Option<Vec<CertificateId>>>;
+
 /// What was written.
 #[derive(Default)]
 struct Known {
     objects: Arc<PlaneObjects>,
     packer: Packer,
     revision: String,
-    certificates: Vec<String>,
+    secrets: Secrets,
     losses: u64,
 }
 
@@ -166,11 +173,7 @@ impl Publisher {
         if known.revision == bundle.manifest.revision {
             return Ok(());
         }
-        let certificates: Vec<String> = bundle.certificates.keys().cloned().collect();
-        if known.certificates != certificates {
-            replace(&self.client, &self.secret(wanted)).await?;
-            known.certificates = certificates;
-        }
+        self.certificates(known, wanted).await?;
         let writes = known.packer.pack(bundle)?;
         let packs = writes.packs.iter().map(|(pack, content)| {
             config_map(metadata, &self.namespace, &pack_name(&self.name, *pack), content)
@@ -181,6 +184,23 @@ impl Publisher {
         Ok(())
     }
 
+    /// Writes the Secrets that differ. One that is not needed any more is emptied.
+    async fn certificates(&self, known: &mut Known, wanted: &Wanted) -> Result<(), PublishError> {
+        let mut secrets: BTreeMap<usize, Vec<CertificateId>> =
+            known.secrets.keys().map(|secret| (*secret, Vec::new())).collect();
+        for id in wanted.bundle.certificates.keys() {
+            secrets.entry(secret_of(id)).or_default().push(id.clone());
+        }
+        for (secret, ids) in secrets {
+            let ids = Some(ids);
+            if known.secrets.get(&secret) != Some(&ids) {
+                replace(&self.client, &self.secret(wanted, secret)).await?;
+                known.secrets.insert(secret, ids);
+            }
+        }
+        Ok(())
+    }
+
     /// What another operator has published before.
     async fn resume(&self, wanted: &Wanted) -> Result<Known, PublishError> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
@@ -188,10 +208,25 @@ impl Publisher {
         let Some(index) = index.as_ref().map(content) else { return Ok(Known::default()) };
         let Ok((packs, found)) = self.read(&api, &index).await? else { return Ok(Known::default()) };
         // Certificates are written again: reading them back would tell no more.
+        let secrets = match &found.manifest.relay {
+            Some(_) => self.secrets().await?,
+            None => Secrets::new(),
+        };
         let same = found.manifest == wanted.bundle.manifest && found.manifest.relay.is_none();
         let packer = Packer::resume(&index, &packs);
         let revision = if same { found.manifest.revision } else { String::new() };
-        Ok(Known { packer, revision, ..Known::default() })
+        Ok(Known { packer, revision, secrets, ..Known::default() })
+    }
+
+    /// The Secrets that another operator has made.
+    async fn secrets(&self) -> Result<Secrets, PublishError> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let labelled = ListParams::default().labels(&format!("{}=true", names::BUNDLE_LABEL));
+        let found =
+            api.list_metadata(&labelled).await.map_err(|error| PublishError::Read(Box::new(error)))?;
+        let found: BTreeSet<_> = found.items.into_iter().filter_map(|it| it.metadata.name).collect();
+        let there = (0..SECRETS).filter(|secret| found.contains(&secret_name(&self.name, *secret)));
+        Ok(there.map(|secret| (secret, None)).collect())
     }
 
     async fn read(
@@ -212,14 +247,13 @@ impl Publisher {
         Ok(unpack(manifest, index, &packs, None).map(|bundle| (packs, bundle)))
     }
 
-    fn secret(&self, wanted: &Wanted) -> DynamicObject {
-        let files = wanted
-            .bundle
-            .certificates
-            .iter()
+    fn secret(&self, wanted: &Wanted, secret: usize) -> DynamicObject {
+        let certificates = wanted.bundle.certificates.iter().filter(|(id, _)| secret_of(id) == secret);
+        let files = certificates
             .flat_map(|(id, it)| [(format!("{id}.crt"), &it.chain), (format!("{id}.key"), &it.key)]);
         let data = files.map(|(name, bytes)| (name, ByteString(bytes.clone()))).collect();
-        let metadata = named(&wanted.objects.metadata, &self.namespace, &secret_name(&self.name));
+        let metadata =
+            bundle_part(&wanted.objects.metadata, &self.namespace, &secret_name(&self.name, secret));
         infra::dynamic(&Secret { metadata, data: Some(data), ..Secret::default() })
     }
 }
@@ -230,11 +264,16 @@ fn is_about_pods(object: &DynamicObject) -> bool {
     matches!(kind, Some("Deployment" | "PodDisruptionBudget" | "HorizontalPodAutoscaler"))
 }
 
-fn config_map(metadata: &ObjectMeta, namespace: &str, name: &str, content: &Content) -> DynamicObject {
-    let data = content.iter().map(|(name, bytes)| (name.clone(), ByteString(bytes.to_vec())));
+fn bundle_part(metadata: &ObjectMeta, namespace: &str, name: &str) -> ObjectMeta {
     let mut metadata = named(metadata, namespace, name);
     let label = (names::BUNDLE_LABEL.to_owned(), "true".to_owned());
     metadata.labels.get_or_insert_default().extend([label]);
+    metadata
+}
+
+fn config_map(metadata: &ObjectMeta, namespace: &str, name: &str, content: &Content) -> DynamicObject {
+    let data = content.iter().map(|(name, bytes)| (name.clone(), ByteString(bytes.to_vec())));
+    let metadata = bundle_part(metadata, namespace, name);
     infra::dynamic(&ConfigMap { metadata, binary_data: Some(data.collect()), ..ConfigMap::default() })
 }
 

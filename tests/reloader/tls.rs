@@ -154,7 +154,8 @@ pub fn request(stream: &mut Stream, host: &str, path: &str) -> io::Result<(Strin
 
 /// A request whose answer is not waited for.
 pub fn send(stream: &mut Stream, host: &str, path: &str) -> io::Result<()> {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
+    // In one record: small ones in a row wait for the other side's word.
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
     stream.flush()
 }
 

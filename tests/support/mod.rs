@@ -22,6 +22,6 @@ pub use manifests::{
 };
 pub use objects::objects;
 pub use ports::free_ports;
-pub use process::{Process, resident_kib};
+pub use process::{Process, descendants, resident_kib};
 pub use varnish::{Varnish, bundle_of};
 pub use varnishd::Varnishd;

@@ -154,7 +154,7 @@ fn a_web_socket_passes_through_tls() {
                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
         write!(stream, "GET /socket HTTP/1.1\r\nHost: {HOST}\r\n{head}\r\n").unwrap();
         assert!(answer(&mut stream).unwrap().0.contains(" 101 "));
-        for message in [&b"hello"[..], &[0, 255, 10, 13, 10], &[b'x'; 40_000]] {
+        for message in [&b"hello"[..], &[0, 255, 10, 13, 10], &vec![b'x'; 40_000]] {
             stream.write_all(message).unwrap();
             let mut echo = vec![0; message.len()];
             stream.read_exact(&mut echo).unwrap();

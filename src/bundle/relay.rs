@@ -44,12 +44,21 @@ pub struct Relay {
     /// By the listeners' port, before any offset.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub listen: BTreeMap<u16, TlsListener>,
+    /// Where TLS is passed on: by the listeners' port, before any offset. A port may be one of `listen` too; the most
+    /// specific server name counts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub passthrough: BTreeMap<u16, Passthrough>,
     /// Endpoints that varnishd goes to through the relay, each by a unix socket of its own: [`upstream_socket`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<UpstreamId, Upstream>,
 }
 
 impl Relay {
+    /// The ports that it listens on.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        self.listen.keys().chain(self.passthrough.keys()).copied().collect::<BTreeSet<_>>().into_iter()
+    }
+
     /// The certificates that it takes, those of authorities included.
     #[must_use]
     pub fn certificates(&self) -> BTreeSet<&CertificateId> {
@@ -61,6 +70,19 @@ impl Relay {
             upstreams.flat_map(|tls| tls.authorities.iter().flatten().chain(&tls.client_certificate));
         own.chain(clients).chain(upstreams).collect()
     }
+}
+
+/// Where the connections of a port go, by server name as in [`TlsListener::certificates`]. A name without a share is
+/// refused.
+pub type Passthrough = BTreeMap<String, Vec<Share>>;
+
+/// One of several backends among which the connections for a name are divided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Its part of all weights together.
+    pub weight: u32,
+    /// Its endpoints. Without any, its part of the connections is refused.
+    pub endpoints: BTreeSet<SocketAddr>,
 }
 
 /// A port on which TLS is terminated.

@@ -121,7 +121,8 @@ fn an_empty_bundle_can_be_written_and_read() {
 fn with_certificate(server_name: &str) -> Bundle {
     let certificate = Certificate { chain: b"chain".into(), key: b"key".into() };
     let id = certificate_id(&certificate);
-    let listener = TlsListener { certificates: [(server_name.to_owned(), vec![id.clone()])].into(), clients: None };
+    let listener =
+        TlsListener { certificates: [(server_name.to_owned(), vec![id.clone()])].into(), clients: None };
     let relay = Relay { listen: [(443, listener)].into(), ..Relay::default() };
     bundle("vcl 4.1; # a").with_relay(Some(relay), [(id, Arc::new(certificate))].into())
 }

@@ -6,7 +6,7 @@
 //!                                 └→ statuses → outbox ◀ acknowledgements
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +28,6 @@ use super::world::{Effect, World};
 use super::writer::{self, Writer, Wrote};
 use crate::snapshot::{Kind, ObjectId, ObjectKey};
 use crate::status;
-use crate::translate::report::RouteReport;
 use crate::translate::{Report, Settings, Translator};
 
 /// Changes that come within this time of the last translation are taken together.
@@ -88,7 +87,7 @@ struct Stale {
     /// Statuses of classes, Gateways and ListenerSets.
     parents: bool,
     /// Routes that may have entries of ours without being ours.
-    routes: BTreeSet<ObjectKey>,
+    routes: BTreeSet<ObjectId>,
 }
 
 impl Engine {
@@ -195,7 +194,7 @@ impl Engine {
         self.stale.changes += u32::from(inputs);
         for id in live {
             self.outbox.look_again(&id);
-            self.stale.routes.extend((id.kind == Kind::HttpRoute).then_some(id.key));
+            self.stale.routes.extend(matches!(id.kind, Kind::HttpRoute | Kind::TlsRoute).then_some(id));
         }
         for gateway in lost {
             self.planes.lost(&gateway);
@@ -223,8 +222,8 @@ impl Engine {
         if std::mem::take(&mut self.stale.parents) {
             self.say_parents(now);
         }
-        for key in std::mem::take(&mut self.stale.routes) {
-            self.say_nothing_of(key);
+        for id in std::mem::take(&mut self.stale.routes) {
+            self.say_nothing_of(id);
         }
         for job in self.outbox.take(now, |id| self.world.live(id)) {
             tokio::spawn(writer::write(self.writer.clone(), job, self.inputs.clone()));
@@ -242,28 +241,28 @@ impl Engine {
         self.metrics.translated(translated, begin.elapsed().saturating_sub(translated));
         self.metrics.planes(self.planes.count());
         let before = std::mem::replace(&mut self.report, translation.report);
-        self.say_routes(&before.routes);
+        self.say_routes(&before);
     }
 
     /// Wants the statuses of the routes of which something else is to be said than before.
-    fn say_routes(&mut self, before: &BTreeMap<ObjectKey, RouteReport>) {
+    fn say_routes(&mut self, before: &Report) {
         let time = Time(Timestamp::now());
-        for (key, report) in &self.report.routes {
-            if before.get(key) != Some(report) {
+        for kind in [Kind::HttpRoute, Kind::TlsRoute] {
+            let (before, now) = (before.routes_of(kind), self.report.routes_of(kind));
+            for (key, report) in now.iter().filter(|(key, report)| before.get(*key) != Some(*report)) {
                 let status = status::route(report, &self.settings, &time);
-                self.outbox.want(ObjectId { kind: Kind::HttpRoute, key: key.clone() }, json(&status));
+                self.outbox.want(ObjectId { kind, key: key.clone() }, json(&status));
             }
+            let gone = before.keys().filter(|key| !now.contains_key(*key));
+            self.stale.routes.extend(gone.map(|key| ObjectId { kind, key: key.clone() }));
         }
-        let gone = before.keys().filter(|key| !self.report.routes.contains_key(*key));
-        self.stale.routes.extend(gone.cloned());
     }
 
     /// Takes our entries out of the status of a route that is not ours (any more).
-    fn say_nothing_of(&mut self, key: ObjectKey) {
-        if self.report.routes.contains_key(&key) {
+    fn say_nothing_of(&mut self, id: ObjectId) {
+        if self.report.routes_of(id.kind).contains_key(&id.key) {
             return;
         }
-        let id = ObjectId { kind: Kind::HttpRoute, key };
         let status = self.world.live(&id).and_then(|live| live.status.as_ref());
         if status.is_some_and(|status| status::is_ours(status, &self.settings.controller_name)) {
             self.outbox.want(id, json!({"parents": []}));

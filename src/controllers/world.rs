@@ -232,6 +232,7 @@ fn has_our_status(kind: Kind) -> bool {
         | Kind::Gateway
         | Kind::ListenerSet
         | Kind::HttpRoute
+        | Kind::TlsRoute
         | Kind::VarnishLoggingPolicy => true,
         Kind::ReferenceGrant
         | Kind::Service

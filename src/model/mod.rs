@@ -9,6 +9,7 @@ mod certificate;
 mod host;
 mod matching;
 mod names;
+mod passthrough;
 mod rule;
 mod text;
 mod transport;
@@ -21,6 +22,7 @@ pub use certificate::Certificate;
 pub use host::{HostPattern, Hostname, normalise};
 pub use matching::{HeaderMatch, PathMatch, QueryMatch, Rank, RouteMatch, ValueMatch};
 pub use names::{ListenerId, ObjectKey, RuleId, ServicePort};
+pub use passthrough::{Passthrough, Share};
 pub use rule::{
     Branch, Cors, Filters, Forward, HeaderChange, HeaderChanges, HeaderList, Origin, Outcome, PathRewrite,
     Redirect, Retry, Rewrite, Rule, Scheme, Timeouts,
@@ -35,6 +37,8 @@ pub struct Model {
     pub ports: BTreeMap<u16, VirtualHosts>,
     /// Those of the ports on which TLS is terminated; on all others HTTP is spoken without it.
     pub tls: BTreeMap<u16, TlsPort>,
+    /// Ports on which TLS is passed on, past Varnish; a port may be one of `tls` too, with other names.
+    pub passthrough: BTreeMap<u16, Passthrough>,
     /// VCL of the user's own, a part of all that is generated.
     pub user_vcl: Option<UserVcl>,
     /// Whether there is an access log that rules are to name themselves to.

@@ -168,7 +168,8 @@ mod tests {
     fn task(revision: &str, names: &[(&str, &str)]) -> Task {
         let certificates =
             names.iter().map(|(name, id)| ((*name).to_owned(), vec![(*id).to_owned()])).collect();
-        let relay = Relay { listen: [(443, TlsListener { certificates, clients: None })].into(), ..Relay::default() };
+        let relay =
+            Relay { listen: [(443, TlsListener { certificates, clients: None })].into(), ..Relay::default() };
         Task { revision: revision.into(), relay }
     }
 

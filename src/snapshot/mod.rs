@@ -6,6 +6,7 @@
 mod http_route;
 mod object;
 mod secret;
+mod tls_route;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,9 +18,10 @@ use gateway_api::experimental::referencegrants::ReferenceGrant;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-pub use http_route::{BackendRef, HttpRoute, HttpRouteSpec, Lenient, Rule};
+pub use http_route::{BackendRef, HttpRoute, HttpRouteSpec, Lenient, ParentRef, Rule};
 pub use object::{GATEWAY_GROUP, ListenerSet, ListenerSetSpec, Object, ParseError};
 pub use secret::Secret;
+pub use tls_route::{TlsRoute, TlsRouteSpec, TlsRule};
 
 use crate::api::logging_policy::VarnishLoggingPolicy;
 use crate::api::parameters::GatewayClassParameters;
@@ -33,6 +35,7 @@ pub enum Kind {
     Gateway,
     ListenerSet,
     HttpRoute,
+    TlsRoute,
     ReferenceGrant,
     Service,
     EndpointSlice,
@@ -45,11 +48,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::GatewayClass,
         Self::Gateway,
         Self::ListenerSet,
         Self::HttpRoute,
+        Self::TlsRoute,
         Self::ReferenceGrant,
         Self::Service,
         Self::EndpointSlice,
@@ -68,6 +72,7 @@ impl fmt::Display for Kind {
             Self::Gateway => "Gateway",
             Self::ListenerSet => "ListenerSet",
             Self::HttpRoute => "HTTPRoute",
+            Self::TlsRoute => "TLSRoute",
             Self::ReferenceGrant => "ReferenceGrant",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
@@ -107,6 +112,7 @@ pub struct Snapshot {
     pub gateways: Objects<Gateway>,
     pub listener_sets: Objects<ListenerSet>,
     pub http_routes: Objects<HttpRoute>,
+    pub tls_routes: Objects<TlsRoute>,
     pub reference_grants: Objects<ReferenceGrant>,
     pub services: Objects<Service>,
     pub endpoint_slices: Objects<EndpointSlice>,
@@ -127,6 +133,7 @@ impl Snapshot {
             Object::Gateway(it) => put(&mut self.gateways, key, it),
             Object::ListenerSet(it) => put(&mut self.listener_sets, key, it),
             Object::HttpRoute(it) => put(&mut self.http_routes, key, it),
+            Object::TlsRoute(it) => put(&mut self.tls_routes, key, it),
             Object::ReferenceGrant(it) => put(&mut self.reference_grants, key, it),
             Object::Service(it) => put(&mut self.services, key, it),
             Object::EndpointSlice(it) => put(&mut self.endpoint_slices, key, it),
@@ -146,6 +153,7 @@ impl Snapshot {
             Kind::Gateway => take(&mut self.gateways, key),
             Kind::ListenerSet => take(&mut self.listener_sets, key),
             Kind::HttpRoute => take(&mut self.http_routes, key),
+            Kind::TlsRoute => take(&mut self.tls_routes, key),
             Kind::ReferenceGrant => take(&mut self.reference_grants, key),
             Kind::Service => take(&mut self.services, key),
             Kind::EndpointSlice => take(&mut self.endpoint_slices, key),

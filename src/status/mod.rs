@@ -79,14 +79,21 @@ pub struct Statuses {
     pub gateways: BTreeMap<ObjectKey, GatewayStatus>,
     pub listener_sets: BTreeMap<ObjectKey, ListenerSetStatus>,
     pub routes: BTreeMap<ObjectKey, HttpRouteStatus>,
+    pub tls_routes: BTreeMap<ObjectKey, HttpRouteStatus>,
     pub logging_policies: BTreeMap<ObjectKey, VarnishLoggingPolicyStatus>,
 }
 
 /// Says what the report means. Pure: the time is an argument.
 #[must_use]
 pub fn build(report: &Report, settings: &Settings, context: &Context) -> Statuses {
-    let routes = report.routes.iter().map(|(key, it)| (key.clone(), route(it, settings, &context.now)));
-    Statuses { routes: routes.collect(), ..parents(report, settings, context) }
+    let routes = |reports: &BTreeMap<_, _>| {
+        reports.iter().map(|(key, it)| (ObjectKey::clone(key), route(it, settings, &context.now))).collect()
+    };
+    Statuses {
+        routes: routes(&report.routes),
+        tls_routes: routes(&report.tls_routes),
+        ..parents(report, settings, context)
+    }
 }
 
 /// Says what the report means for everything but routes.
@@ -106,6 +113,7 @@ pub fn parents(report: &Report, settings: &Settings, context: &Context) -> Statu
         gateways: gateways.collect(),
         listener_sets: sets.collect(),
         routes: BTreeMap::new(),
+        tls_routes: BTreeMap::new(),
         logging_policies: policies.collect(),
     }
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use gateway_api::experimental::httproutes::HttpRouteParentRefs;
-
 use crate::api::logging_policy::TargetRef;
 use crate::model::ObjectKey;
+use crate::snapshot::{Kind, ParentRef};
 
 /// Everything that conditions are made of, for the objects that are ours to speak about.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,8 +17,23 @@ pub struct Report {
     pub listener_sets: BTreeMap<ObjectKey, ListenerSetReport>,
     /// HTTPRoutes with at least one parent among those.
     pub routes: BTreeMap<ObjectKey, RouteReport>,
+    /// TLSRoutes, as above.
+    pub tls_routes: BTreeMap<ObjectKey, RouteReport>,
     /// VarnishLoggingPolicies with at least one target that is ours, or nobody's.
     pub logging_policies: BTreeMap<ObjectKey, PolicyReport>,
+}
+
+impl Report {
+    /// The routes of a kind; none of a kind that is no route's.
+    #[must_use]
+    pub fn routes_of(&self, kind: Kind) -> &BTreeMap<ObjectKey, RouteReport> {
+        static NONE: BTreeMap<ObjectKey, RouteReport> = BTreeMap::new();
+        match kind {
+            Kind::HttpRoute => &self.routes,
+            Kind::TlsRoute => &self.tls_routes,
+            _ => &NONE,
+        }
+    }
 }
 
 /// A GatewayClass.
@@ -156,7 +170,7 @@ pub enum PolicyAccepted {
     TargetNotFound(String),
 }
 
-/// An HTTPRoute.
+/// A route.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RouteReport {
     /// `metadata.generation` of what was looked at.
@@ -169,7 +183,7 @@ pub struct RouteReport {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParentReport {
     /// The reference, as the route has it.
-    pub parent: HttpRouteParentRefs,
+    pub parent: ParentRef,
     /// Whether it is attached.
     pub accepted: RouteAccepted,
     /// The first reference that does not resolve.

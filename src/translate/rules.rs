@@ -154,10 +154,7 @@ fn branch(
     site: &Site,
 ) -> Result<Option<Branch>, RuleProblem> {
     let own = filters(&it.filters, site)?;
-    let weight = it.weight.unwrap_or(1);
-    let weight = u32::try_from(weight).ok().filter(|weight| *weight <= 1_000_000);
-    let weight =
-        weight.ok_or_else(|| RuleProblem::Unsupported("weight is not between 0 and 1000000".into()))?;
+    let weight = weight(it)?;
     let outcome = match (own.redirect, resolved) {
         (Some(redirect), _) => Outcome::Redirect(redirect),
         (None, Ok((service, backend))) => {
@@ -167,6 +164,12 @@ fn branch(
         (None, Err(problem)) => Outcome::Fail(problem.message().to_owned()),
     };
     Ok((weight > 0).then_some(Branch { weight, filters: own.filters, outcome }))
+}
+
+/// Its part of all weights together.
+pub(super) fn weight(it: &BackendRef) -> Result<u32, RuleProblem> {
+    let weight = u32::try_from(it.weight.unwrap_or(1)).ok().filter(|weight| *weight <= 1_000_000);
+    weight.ok_or_else(|| RuleProblem::Unsupported("weight is not between 0 and 1000000".into()))
 }
 
 /// The backendRefs of a rule, as far as it can be read.

@@ -15,8 +15,11 @@ pub(super) fn find(parents: &mut [Parent], certificates: &mut Certificates) {
         for listener in &mut parent.listeners {
             let problem = problem(listener, frontend);
             let problem = problem.map(|message| ListenerProblem::Invalid(format!("tls: {message}")));
+            if listener.passthrough && problem.is_some() {
+                listener.report.supported_kinds.clear();
+            }
             listener.report.problem = listener.report.problem.take().or(problem);
-            if listener.scheme == Scheme::Https {
+            if listener.scheme == Scheme::Https && !listener.passthrough {
                 resolve(listener, (parent.kind, &parent.key.namespace), certificates);
             }
         }
@@ -39,8 +42,16 @@ fn problem(listener: &Listener, frontend: Option<&GatewayTlsFrontend>) -> Option
             let validation = "spec.tls.frontend: client certificates are not validated";
             unsupported(tls).or_else(|| validated.then(|| validation.into()))
         }
+        ("TLS", tls) => not_passed_through(tls.as_ref()).map(Into::into),
         _ => None,
     }
+}
+
+/// Why a listener of protocol TLS is not served: TLS that is terminated would have to go on without HTTP, which Varnish
+/// does not do. References to certificates have no meaning for one that is (Gateway API, `ListenerTLSConfig.mode`).
+fn not_passed_through(tls: Option<&GatewayListenersTls>) -> Option<&'static str> {
+    let passes = tls.is_some_and(|it| it.mode == Some(GatewayListenersTlsMode::Passthrough));
+    (!passes).then_some("mode Terminate is not supported with protocol TLS; expected Passthrough")
 }
 
 fn unsupported(tls: &GatewayListenersTls) -> Option<String> {

@@ -9,7 +9,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, Resol
 use rustls::sign::CertifiedKey;
 use tracing::error;
 
-use crate::bundle::relay::{Certificate, CertificateId, Relay, TlsListener};
+use crate::bundle::relay::{Certificate, CertificateId, Relay, Share, TlsListener};
 use crate::bundle_folder::BundleFolderError;
 use crate::bundle_folder::relay::{TASK, Task};
 
@@ -41,7 +41,11 @@ pub struct Configuration {
 pub struct Port {
     keys: Arc<Keys>,
     tls: Arc<ServerConfig>,
+    passthrough: Option<Ways>,
 }
+
+/// By server name, to whom connections are passed on, or none where they are not.
+type Ways = ServerNames<Option<Arc<[Share]>>>;
 
 impl Port {
     /// How to go on with a client that asks for `name`; none if there is nothing to present for it.
@@ -49,6 +53,18 @@ impl Port {
     pub fn tls(&self, name: Option<&str>) -> Option<Arc<ServerConfig>> {
         let has_keys = self.keys.find(name).is_some_and(|keys| !keys.is_empty());
         has_keys.then(|| Arc::clone(&self.tls))
+    }
+
+    /// Whether there are clients that are passed on.
+    #[must_use]
+    pub fn passes_on(&self) -> bool {
+        self.passthrough.is_some()
+    }
+
+    /// Among whom a client that asks for `name` is passed on, or none if its TLS ends here, or nothing if neither.
+    #[must_use]
+    pub fn passed_on(&self, name: Option<&str>) -> Option<Option<Arc<[Share]>>> {
+        self.passthrough.as_ref()?.find(name).cloned()
     }
 }
 
@@ -68,10 +84,15 @@ impl Configuration {
                 Err(problem) => drop(built.problems.insert(problem)),
             }
         }
-        for (port, listener) in &task.relay.listen {
-            match built.port(listener, before.ports.get(port).map(AsRef::as_ref)) {
-                Ok(ready) => drop(built.ports.insert(*port, Arc::new(ready))),
-                Err(error) => drop(built.problems.insert(unusable(*port, &error))),
+        let nothing = TlsListener::default();
+        for port in task.relay.ports() {
+            let listener = task.relay.listen.get(&port).unwrap_or(&nothing);
+            match built.port(listener, before.ports.get(&port).map(AsRef::as_ref)) {
+                Ok(ready) => {
+                    let passthrough = ways(&task.relay, port);
+                    built.ports.insert(port, Arc::new(Port { passthrough, ..ready }));
+                }
+                Err(error) => drop(built.problems.insert(unusable(port, &error))),
             }
         }
         built.relay = task.relay;
@@ -105,8 +126,19 @@ impl Configuration {
         // A ticket outlives a change of certificates, and is good for the name that it was given for only.
         let tickets = before.map_or_else(Ticketer::new, |port| Ok(Arc::clone(&port.tls.ticketer)))?;
         let tls = Arc::new(server_config(Arc::clone(&keys), tickets)?);
-        Ok(Port { keys, tls })
+        Ok(Port { keys, tls, passthrough: None })
     }
+}
+
+/// The way of each server name of a port; none if nothing is passed on there. Names that nobody has are for who
+/// terminates TLS on the port, to be told so.
+fn ways(relay: &Relay, port: u16) -> Option<Ways> {
+    let passed = relay.passthrough.get(&port)?;
+    let passed = passed.iter().map(|(name, shares)| (name.clone(), Some(shares.as_slice().into())));
+    let terminated = relay.listen.get(&port).map(|it| it.certificates.keys());
+    let others = terminated.is_some().then(String::new);
+    let terminated = terminated.into_iter().flatten().cloned().chain(others).map(|name| (name, None));
+    Some(terminated.chain(passed).collect())
 }
 
 fn key(

@@ -12,6 +12,7 @@ use super::Context;
 use super::configuration::Port;
 use super::copy;
 use super::handshake::shake_hands;
+use super::passthrough::{self, Arrival};
 use super::proxy::Header;
 use super::varnish;
 
@@ -34,7 +35,15 @@ pub async fn serve(client: Client, port: Arc<Port>, context: Arc<Context>) {
     let Ok((destination, ())) = stream.local_addr().and_then(|it| Ok((it, stream.set_nodelay(true)?))) else {
         return;
     };
-    let Some(stream) = shake_hands(stream, &port, &context.metrics).await else { return };
+    let (stream, hello) = match passthrough::arrival(stream, &port, &context.metrics).await {
+        Arrival::Terminate(stream, hello) => (stream, hello),
+        Arrival::Pass(client) => {
+            drop((slot, port));
+            return client.serve(&context.metrics).await;
+        }
+        Arrival::Gone => return,
+    };
+    let Some(stream) = shake_hands(stream, hello, &port, &context.metrics).await else { return };
     drop((slot, port));
     let destination = SocketAddr::new(destination.ip(), listener);
     let header = introduction(&stream, source, destination);

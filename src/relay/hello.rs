@@ -8,7 +8,7 @@ use thiserror::Error;
 
 /// The most bytes that a ClientHello may take, with the headers of its records. Those of today have less than 2 KiB, with
 /// keys of post-quantum algorithms.
-pub const LONGEST: usize = 32 << 10;
+pub const LONGEST: usize = 16 << 10;
 
 /// The content type of handshake records, and the major version of all records (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn it_may_only_be_so_long() {
-        let long = [&[CLIENT_HELLO, 0, 0x7f, 0xff][..], &[0; LONGEST]].concat();
+        let long = [&[CLIENT_HELLO, 0, 0x3f, 0xff][..], &[0; LONGEST]].concat();
         let sent = in_records(&[&[0; RECORD_HEADER][..], &long].concat(), 1);
         assert_eq!(read(&sent[..LONGEST - 1]), Ok(Hello::Partial));
         assert_eq!(read(&sent[..LONGEST]), Err(NotAHello));

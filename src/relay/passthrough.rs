@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::server::{Accepted, Acceptor};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -24,6 +25,8 @@ use crate::bundle::relay::Share;
 /// How long an endpoint may take to accept a connection, before the next one is tried: more than its first SYN that is
 /// lost, which is sent again after a second.
 const CONNECT_LIMIT: Duration = Duration::from_millis(2_500);
+/// How long a connection may be silent before it is looked whether the other side is still there, and how often then.
+const SILENCE: Duration = Duration::from_mins(1);
 /// The most endpoints that are tried for a connection, so that a client does not wait for ever.
 const ATTEMPTS: usize = 4;
 
@@ -136,6 +139,8 @@ impl Passing {
         metrics.passed(result);
         drop((sent, shares));
         if let Some(server) = server {
+            keep_alive(&client);
+            keep_alive(&server);
             copy::both_ways(client, server).await;
         }
     }
@@ -160,6 +165,15 @@ async fn introduce(endpoint: SocketAddr, sent: &[u8]) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     stream.write_all(sent).await?;
     Ok(stream)
+}
+
+/// Has the system find out whether the other side is still there: nobody here knows how long its silence may last. Where
+/// that cannot be set up, the connection ends with the next byte.
+fn keep_alive(stream: &TcpStream) {
+    let often = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE);
+    if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&often) {
+        debug!(%error, "cannot set up keepalive");
+    }
 }
 
 /// A number that nobody can foresee: each of these hashers has keys of its own.

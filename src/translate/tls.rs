@@ -42,26 +42,32 @@ fn problem(listener: &Listener, frontend: Option<&GatewayTlsFrontend>) -> Option
             let validation = "spec.tls.frontend: client certificates are not validated";
             unsupported(tls).or_else(|| validated.then(|| validation.into()))
         }
-        ("TLS", tls) => not_passed_through(tls.as_ref()).map(Into::into),
+        ("TLS", tls) => not_passed_through(tls.as_ref()),
         _ => None,
     }
 }
 
 /// Why a listener of protocol TLS is not served: TLS that is terminated would have to go on without HTTP, which Varnish
 /// does not do. References to certificates have no meaning for one that is (Gateway API, `ListenerTLSConfig.mode`).
-fn not_passed_through(tls: Option<&GatewayListenersTls>) -> Option<&'static str> {
-    let passes = tls.is_some_and(|it| it.mode == Some(GatewayListenersTlsMode::Passthrough));
-    (!passes).then_some("mode Terminate is not supported with protocol TLS; expected Passthrough")
+fn not_passed_through(tls: Option<&GatewayListenersTls>) -> Option<String> {
+    let passed = tls.filter(|it| it.mode == Some(GatewayListenersTlsMode::Passthrough));
+    match passed {
+        Some(tls) => option(tls),
+        None => Some("mode Terminate is not supported with protocol TLS; expected Passthrough".into()),
+    }
+}
+
+fn option(tls: &GatewayListenersTls) -> Option<String> {
+    let (name, _) = tls.options.iter().flatten().next()?;
+    Some(format!("option {name:?} is not supported"))
 }
 
 fn unsupported(tls: &GatewayListenersTls) -> Option<String> {
     if tls.mode == Some(GatewayListenersTlsMode::Passthrough) {
         return Some("mode Passthrough is not possible with protocol HTTPS; expected Terminate".into());
     }
-    if let Some((name, _)) = tls.options.iter().flatten().next() {
-        return Some(format!("option {name:?} is not supported"));
-    }
-    tls.certificate_refs.as_ref().is_none_or(Vec::is_empty).then(|| "certificateRefs are missing".into())
+    let no_references = tls.certificate_refs.as_ref().is_none_or(Vec::is_empty);
+    option(tls).or_else(|| no_references.then(|| "certificateRefs are missing".into()))
 }
 
 /// Whether clients are to show a certificate on a port. What is given for the port counts, else the default.

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# conformance.sh [TEST | SUITE FLAGS]: runs the official Gateway API conformance suite, profiles GATEWAY-HTTP and GATEWAY-TLS, against the
-# running cluster: all of it, with a report in reports/, or one TEST. Prints failed tests with what they said, and a
-# summary; all of the suite's output is in target/e2e/logs/conformance.log. Fails if any test failed or was skipped.
+# conformance.sh [TEST | SUITE FLAGS]: runs the official Gateway API conformance suite, profiles GATEWAY-HTTP and
+# GATEWAY-TLS, against the running cluster: all of it, with a report in reports/, or one TEST. Prints failed tests with
+# what they said, and a summary; all of the suite's output is in target/e2e/logs/conformance.log. Fails if any test failed
+# or was skipped.
 #
 #   conformance.sh                                    conformance.sh HTTPRouteSimpleSameNamespace
 #   conformance.sh --list                             every test and the features that it needs

@@ -47,7 +47,10 @@ pub struct Relay {
     /// Where TLS is passed on: by the listeners' port, before any offset. A port may be one of `listen` too; the most
     /// specific server name counts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub passthrough: BTreeMap<u16, Passthrough>,
+    pub passthrough: BTreeMap<u16, Streams>,
+    /// As above, where TLS of ports of `listen` ends here, and what is in it is passed on, past varnishd.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub plain: BTreeMap<u16, Streams>,
     /// Endpoints that varnishd goes to through the relay, each by a unix socket of its own: [`upstream_socket`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<UpstreamId, Upstream>,
@@ -74,7 +77,7 @@ impl Relay {
 
 /// Where the connections of a port go, by server name as in [`TlsListener::certificates`]. A name without a share is
 /// refused.
-pub type Passthrough = BTreeMap<String, Vec<Share>>;
+pub type Streams = BTreeMap<String, Vec<Share>>;
 
 /// One of several backends among which the connections for a name are divided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,8 +9,8 @@ mod certificate;
 mod host;
 mod matching;
 mod names;
-mod passthrough;
 mod rule;
+mod streams;
 mod text;
 mod transport;
 
@@ -22,11 +22,11 @@ pub use certificate::Certificate;
 pub use host::{HostPattern, Hostname, normalise};
 pub use matching::{HeaderMatch, PathMatch, QueryMatch, Rank, RouteMatch, ValueMatch};
 pub use names::{ListenerId, ObjectKey, RuleId, ServicePort};
-pub use passthrough::{Passthrough, Share};
 pub use rule::{
     Branch, Cors, Filters, Forward, HeaderChange, HeaderChanges, HeaderList, Origin, Outcome, PathRewrite,
     Redirect, Retry, Rewrite, Rule, Scheme, Timeouts,
 };
+pub use streams::{Share, Streams};
 pub use text::{HeaderName, HeaderValue, InvalidText, Method, Regex, UrlPath, without_double_quotes};
 pub use transport::{BackendTls, ClientValidation, Mirror, SubjectAltName, Transport};
 
@@ -38,7 +38,9 @@ pub struct Model {
     /// Those of the ports on which TLS is terminated; on all others HTTP is spoken without it.
     pub tls: BTreeMap<u16, TlsPort>,
     /// Ports on which TLS is passed on, past Varnish; a port may be one of `tls` too, with other names.
-    pub passthrough: BTreeMap<u16, Passthrough>,
+    pub passthrough: BTreeMap<u16, Streams>,
+    /// Those of the ports of `tls` on which what is in TLS goes past Varnish, for some names.
+    pub plain: BTreeMap<u16, Streams>,
     /// VCL of the user's own, a part of all that is generated.
     pub user_vcl: Option<UserVcl>,
     /// Whether there is an access log that rules are to name themselves to.

@@ -41,11 +41,27 @@ pub struct Configuration {
 pub struct Port {
     keys: Arc<Keys>,
     tls: Arc<ServerConfig>,
-    passthrough: Option<Ways>,
+    streams: Option<Streams>,
 }
 
-/// By server name, to whom connections are passed on, or none where they are not.
-type Ways = ServerNames<Option<Arc<[Share]>>>;
+/// What is needed on a port whose connections do not all go to varnishd.
+#[derive(Debug)]
+struct Streams {
+    ways: ServerNames<Way>,
+    /// As for the others, but any protocol will do.
+    tls: Arc<ServerConfig>,
+}
+
+/// Where a connection goes.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// TLS ends here, and varnishd gets what is in it.
+    Varnish,
+    /// As it is, to one of these.
+    Passthrough(Arc<[Share]>),
+    /// TLS ends here, and one of these gets what is in it.
+    Plain(Arc<[Share]>),
+}
 
 impl Port {
     /// How to go on with a client that asks for `name`; none if there is nothing to present for it.
@@ -55,16 +71,22 @@ impl Port {
         has_keys.then(|| Arc::clone(&self.tls))
     }
 
-    /// Whether there are clients that are passed on.
+    /// As `tls`, for a client that does not go to varnishd.
     #[must_use]
-    pub fn passes_on(&self) -> bool {
-        self.passthrough.is_some()
+    pub fn plain_tls(&self, name: Option<&str>) -> Option<Arc<ServerConfig>> {
+        self.tls(name).and(self.streams.as_ref()).map(|it| Arc::clone(&it.tls))
     }
 
-    /// Among whom a client that asks for `name` is passed on, or none if its TLS ends here, or nothing if neither.
+    /// Whether all clients go to varnishd.
     #[must_use]
-    pub fn passed_on(&self, name: Option<&str>) -> Option<Option<Arc<[Share]>>> {
-        self.passthrough.as_ref()?.find(name).cloned()
+    pub fn is_varnishs(&self) -> bool {
+        self.streams.is_none()
+    }
+
+    /// Where a client that asks for `name` goes; none if nowhere.
+    #[must_use]
+    pub fn way(&self, name: Option<&str>) -> Option<Way> {
+        self.streams.as_ref().map_or(Some(Way::Varnish), |it| it.ways.find(name).cloned())
     }
 }
 
@@ -89,8 +111,8 @@ impl Configuration {
             let listener = task.relay.listen.get(&port).unwrap_or(&nothing);
             match built.port(listener, before.ports.get(&port).map(AsRef::as_ref)) {
                 Ok(ready) => {
-                    let passthrough = ways(&task.relay, port);
-                    built.ports.insert(port, Arc::new(Port { passthrough, ..ready }));
+                    let streams = streams(&task.relay, port, &ready.tls);
+                    built.ports.insert(port, Arc::new(Port { streams, ..ready }));
                 }
                 Err(error) => drop(built.problems.insert(unusable(port, &error))),
             }
@@ -126,19 +148,27 @@ impl Configuration {
         // A ticket outlives a change of certificates, and is good for the name that it was given for only.
         let tickets = before.map_or_else(Ticketer::new, |port| Ok(Arc::clone(&port.tls.ticketer)))?;
         let tls = Arc::new(server_config(Arc::clone(&keys), tickets)?);
-        Ok(Port { keys, tls, passthrough: None })
+        Ok(Port { keys, tls, streams: None })
     }
 }
 
-/// The way of each server name of a port; none if nothing is passed on there. Names that nobody has are for who
-/// terminates TLS on the port, to be told so.
-fn ways(relay: &Relay, port: u16) -> Option<Ways> {
-    let passed = relay.passthrough.get(&port)?;
-    let passed = passed.iter().map(|(name, shares)| (name.clone(), Some(shares.as_slice().into())));
-    let terminated = relay.listen.get(&port).map(|it| it.certificates.keys());
-    let others = terminated.is_some().then(String::new);
-    let terminated = terminated.into_iter().flatten().cloned().chain(others).map(|name| (name, None));
-    Some(terminated.chain(passed).collect())
+/// What is needed on a port of which `tls` has been made ready; none if all goes to varnishd.
+fn streams(relay: &Relay, port: u16, tls: &ServerConfig) -> Option<Streams> {
+    let (passthrough, plain) = (relay.passthrough.get(&port), relay.plain.get(&port));
+    let certificates = relay.listen.get(&port).map(|it| &it.certificates);
+    passthrough.or(plain)?;
+    // Names that nobody has are for who terminates TLS on the port, to be told so.
+    let others = certificates.is_some_and(|it| !it.is_empty()).then(String::new);
+    let varnish = certificates.into_iter().flat_map(BTreeMap::keys).cloned().chain(others);
+    let varnish = varnish.map(|name| (name, Way::Varnish));
+    let to = |way: fn(Arc<[Share]>) -> Way| {
+        move |(name, shares): (&String, &Vec<Share>)| (name.clone(), way(shares.as_slice().into()))
+    };
+    let passthrough = passthrough.into_iter().flatten().map(to(Way::Passthrough));
+    let plain = plain.into_iter().flatten().map(to(Way::Plain));
+    let mut tls = tls.clone();
+    tls.alpn_protocols.clear();
+    Some(Streams { ways: varnish.chain(passthrough).chain(plain).collect(), tls: Arc::new(tls) })
 }
 
 fn key(

@@ -35,15 +35,22 @@ pub async fn serve(client: Client, port: Arc<Port>, context: Arc<Context>) {
     let Ok((destination, ())) = stream.local_addr().and_then(|it| Ok((it, stream.set_nodelay(true)?))) else {
         return;
     };
-    let (stream, hello) = match passthrough::arrival(stream, &port, &context.metrics).await {
-        Arrival::Terminate(stream, hello) => (stream, hello),
-        Arrival::Pass(client) => {
+    let metrics = &context.metrics;
+    let (stream, hello) = match passthrough::arrival(stream, &port, metrics).await {
+        Arrival::Varnish(stream, hello) => (stream, hello),
+        Arrival::Passthrough(stream, sent, endpoints) => {
             drop((slot, port));
-            return client.serve(&context.metrics).await;
+            return passthrough::serve(stream, &sent, endpoints, metrics).await;
+        }
+        Arrival::Plain(stream, hello, endpoints) => {
+            let shaken = shake_hands(stream, Some(hello), |name| port.plain_tls(name), metrics).await;
+            let Some(stream) = shaken else { return };
+            drop((slot, port));
+            return passthrough::serve(stream, &[], endpoints, metrics).await;
         }
         Arrival::Gone => return,
     };
-    let Some(stream) = shake_hands(stream, hello, &port, &context.metrics).await else { return };
+    let Some(stream) = shake_hands(stream, hello, |name| port.tls(name), metrics).await else { return };
     drop((slot, port));
     let destination = SocketAddr::new(destination.ip(), listener);
     let header = introduction(&stream, source, destination);

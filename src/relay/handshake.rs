@@ -1,17 +1,17 @@
 //! From an accepted connection to a TLS stream.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::HandshakeKind;
 use rustls::server::{Accepted, Acceptor};
+use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
-use super::configuration::Port;
 use super::metrics::{Handshake, Metrics};
 
 /// How long a client may take. Honest ones need two round trips; those on the worst of links are through long
@@ -24,15 +24,15 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// As above, `decode_error`: for what is not TLS.
 pub const DECODE_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 50];
 
-/// Goes through the handshake, from the client's `hello` on if that has been read; none if it does not end well, which is
-/// counted.
+/// Goes through the handshake, from the client's `hello` on if that has been read, with what `tls` has for its server name;
+/// none if it does not end well, which is counted.
 pub async fn shake_hands(
     stream: TcpStream,
     hello: Option<Box<Accepted>>,
-    port: &Port,
+    tls: impl FnOnce(Option<&str>) -> Option<Arc<ServerConfig>>,
     metrics: &Metrics,
 ) -> Option<TlsStream<TcpStream>> {
-    let outcome = timeout(LIMIT, attempt(stream, hello, port)).await;
+    let outcome = timeout(LIMIT, attempt(stream, hello, tls)).await;
     let (result, stream) = match outcome {
         Err(_) => (Handshake::Timeout, None),
         Ok(Err(error)) => (cause(&error), None),
@@ -50,13 +50,13 @@ pub async fn shake_hands(
 async fn attempt(
     stream: TcpStream,
     hello: Option<Box<Accepted>>,
-    port: &Port,
+    tls: impl FnOnce(Option<&str>) -> Option<Arc<ServerConfig>>,
 ) -> io::Result<Option<TlsStream<TcpStream>>> {
     let mut start = match hello {
         Some(accepted) => StartHandshake::from_parts(*accepted, stream),
         None => LazyConfigAcceptor::new(Acceptor::default(), stream).await?,
     };
-    let Some(tls) = port.tls(start.client_hello().server_name()) else {
+    let Some(tls) = tls(start.client_hello().server_name()) else {
         start.io.write_all(&UNRECOGNIZED_NAME).await?;
         start.io.shutdown().await?;
         return Ok(None);

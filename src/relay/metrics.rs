@@ -51,7 +51,7 @@ impl EncodeLabelValue for Handshake {
     }
 }
 
-/// What became of a client that was to be passed on.
+/// What became of a client that is not varnishd's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Passed {
     /// An endpoint has it.
@@ -145,7 +145,7 @@ impl Metrics {
         );
         registry.register(
             "passthrough_connections",
-            "Connections whose TLS is passed on, by what became of them",
+            "Connections that go past varnishd, by what became of them",
             self.passed.clone(),
         );
         registry.register(
@@ -179,7 +179,7 @@ impl Metrics {
         self.varnish_failures.inc();
     }
 
-    /// Counts a client that was to be passed on.
+    /// Counts a client that is not varnishd's.
     pub fn passed(&self, result: Passed) {
         self.passed.get_or_create(&[("result", result.name())]).inc();
     }

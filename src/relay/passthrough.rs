@@ -1,26 +1,25 @@
-//! Clients whose TLS is passed on: their server name says to whom, and their bytes go there as they are.
+//! Clients that are not varnishd's: their server name says whose they are, and their bytes go there, with the TLS around them
+//! or without it.
 
-use std::error::Error;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::server::{Accepted, Acceptor};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use super::configuration::Port;
+use super::configuration::{Port, Way};
 use super::copy;
 use super::handshake;
 use super::hello::{self, Hello};
 use super::metrics::{Handshake, Metrics, Passed};
 use super::shares;
-use crate::bundle::relay::Share;
 
 /// How long an endpoint may take to accept a connection, before the next one is tried: more than its first SYN that is
 /// lost, which is sent again after a second.
@@ -32,35 +31,61 @@ const ATTEMPTS: usize = 4;
 
 /// What a client turns out to be.
 pub enum Arrival {
-    /// One whose TLS ends here, with its ClientHello if that has been read already.
-    Terminate(TcpStream, Option<Box<Accepted>>),
-    /// One that is passed on.
-    Pass(Passing),
+    /// One for varnishd, with its ClientHello if that has been read already.
+    Varnish(TcpStream, Option<Box<Accepted>>),
+    /// One that is passed on as it is, with what it has sent so far, to the first of these endpoints that is to be had.
+    Passthrough(TcpStream, Vec<u8>, Vec<SocketAddr>),
+    /// One whose TLS ends here, and of which the rest is passed on.
+    Plain(TcpStream, Box<Accepted>, Vec<SocketAddr>),
     /// One that is gone, or was sent away, which is counted.
     Gone,
 }
 
-/// A client that is passed on, as far as it has got.
-pub struct Passing {
-    client: TcpStream,
-    /// What it has sent so far.
-    sent: Vec<u8>,
-    shares: Arc<[Share]>,
-}
-
-/// Finds out what a client is. Where all TLS of a port ends here, that needs no look at it.
+/// Finds out what a client is. Where all clients of a port are varnishd's, that needs no look at them. Where nobody can take
+/// it, the connection is closed without a word: an alert would be that of a server that is there.
 pub async fn arrival(mut client: TcpStream, port: &Port, metrics: &Metrics) -> Arrival {
-    if !port.passes_on() {
-        return Arrival::Terminate(client, None);
+    if port.is_varnishs() {
+        return Arrival::Varnish(client, None);
     }
-    let greeted = timeout(handshake::LIMIT, greeting(&mut client)).await;
-    let refused = match greeted {
-        Ok(Ok((sent, name))) => return sort(client, sent, name.as_deref(), port, metrics).await,
+    let refused = match timeout(handshake::LIMIT, greeting(&mut client)).await {
+        Ok(Ok((sent, name))) => match port.way(name.as_deref()) {
+            Some(way) => return sort(client, sent, &way, metrics).await,
+            None => return Arrival::not(Passed::NoRoute, metrics),
+        },
         Err(_) => Handshake::Timeout,
         Ok(Err(error)) => handshake::cause(&error),
     };
     metrics.handshake(refused);
     Arrival::Gone
+}
+
+async fn sort(mut client: TcpStream, sent: Vec<u8>, way: &Way, metrics: &Metrics) -> Arrival {
+    let endpoints = match way {
+        Way::Varnish => Vec::new(),
+        Way::Passthrough(shares) | Way::Plain(shares) => match shares::endpoints(shares, chance()) {
+            None => return Arrival::not(Passed::NoRoute, metrics),
+            Some(endpoints) if endpoints.is_empty() => return Arrival::not(Passed::NoEndpoint, metrics),
+            Some(endpoints) => endpoints,
+        },
+    };
+    if let Way::Passthrough(_) = way {
+        return Arrival::Passthrough(client, sent, endpoints);
+    }
+    match (accept(&mut client, &sent).await, way) {
+        (None, _) => {
+            metrics.handshake(Handshake::TlsError);
+            Arrival::Gone
+        }
+        (Some(hello), Way::Plain(_)) => Arrival::Plain(client, hello, endpoints),
+        (hello, _) => Arrival::Varnish(client, hello),
+    }
+}
+
+impl Arrival {
+    fn not(result: Passed, metrics: &Metrics) -> Self {
+        metrics.passed(result);
+        Self::Gone
+    }
 }
 
 /// All that a client has sent, which begins with a whole ClientHello, and the server name in it.
@@ -81,69 +106,51 @@ async fn greeting(client: &mut TcpStream) -> io::Result<(Vec<u8>, Option<String>
     }
 }
 
-async fn sort(
-    client: TcpStream,
-    sent: Vec<u8>,
-    name: Option<&str>,
-    port: &Port,
-    metrics: &Metrics,
-) -> Arrival {
-    match port.passed_on(name) {
-        Some(Some(shares)) => Arrival::Pass(Passing { client, sent, shares }),
-        Some(None) => terminate(client, &sent, metrics).await,
-        None => {
-            metrics.passed(Passed::NoRoute);
-            Arrival::Gone
-        }
-    }
-}
-
-/// Hands what a client has sent to rustls.
-async fn terminate(mut client: TcpStream, mut sent: &[u8], metrics: &Metrics) -> Arrival {
+/// Hands a ClientHello to rustls; none if that does not like it, which the client is told.
+async fn accept(client: &mut TcpStream, mut sent: &[u8]) -> Option<Box<Accepted>> {
     let mut acceptor = Acceptor::default();
-    let accepted = loop {
+    loop {
         match acceptor.accept() {
-            Ok(Some(accepted)) => break accepted,
+            Ok(Some(accepted)) => return Some(Box::new(accepted)),
             Ok(None) if matches!(acceptor.read_tls(&mut sent), Ok(1..)) => {}
-            Ok(None) => return refuse(metrics),
+            Ok(None) => return None,
             Err((_, mut alert)) => {
                 let mut bytes = Vec::new();
                 if alert.write_all(&mut bytes).is_ok() {
                     let _ = client.write_all(&bytes).await;
                 }
-                return refuse(metrics);
+                return None;
             }
         }
-    };
-    Arrival::Terminate(client, Some(Box::new(accepted)))
-}
-
-fn refuse(metrics: &Metrics) -> Arrival {
-    metrics.handshake(Handshake::TlsError);
-    Arrival::Gone
-}
-
-impl Passing {
-    /// Serves the client to its end. Where nobody can take it, the connection is closed without a word: an alert would be
-    /// that of a server that is there.
-    pub async fn serve(self, metrics: &Metrics) {
-        let Self { client, sent, shares } = self;
-        let (result, server) = match shares::endpoints(&shares, chance()) {
-            None => (Passed::NoRoute, None),
-            Some(endpoints) if endpoints.is_empty() => (Passed::NoEndpoint, None),
-            Some(endpoints) => match connect(&endpoints, &sent).await {
-                None => (Passed::Unreachable, None),
-                server => (Passed::Ok, server),
-            },
-        };
-        metrics.passed(result);
-        drop((sent, shares));
-        if let Some(server) = server {
-            keep_alive(&client);
-            keep_alive(&server);
-            copy::both_ways(client, server).await;
-        }
     }
+}
+
+/// A stream of a client's.
+pub trait Client: AsyncRead + AsyncWrite {
+    /// Its socket.
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Client for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Client for TlsStream<TcpStream> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+/// Serves a client to its end, with the first of these endpoints that is to be had, which gets what has been `sent`.
+pub async fn serve(client: impl Client, sent: &[u8], endpoints: Vec<SocketAddr>, metrics: &Metrics) {
+    let Some(server) = connect(&endpoints, sent).await else { return metrics.passed(Passed::Unreachable) };
+    metrics.passed(Passed::Ok);
+    drop(endpoints);
+    keep_alive(client.socket());
+    keep_alive(&server);
+    copy::both_ways(client, server).await;
 }
 
 /// Connects to the first endpoint that is to be had, and sends it what is there.
@@ -151,9 +158,7 @@ async fn connect(endpoints: &[SocketAddr], sent: &[u8]) -> Option<TcpStream> {
     for endpoint in endpoints.iter().take(ATTEMPTS) {
         match timeout(CONNECT_LIMIT, introduce(*endpoint, sent)).await {
             Ok(Ok(stream)) => return Some(stream),
-            Ok(Err(error)) => {
-                debug!(%endpoint, error = &error as &dyn Error, "cannot connect to an endpoint")
-            }
+            Ok(Err(error)) => debug!(%endpoint, %error, "cannot connect to an endpoint"),
             Err(_) => debug!(%endpoint, "an endpoint does not answer"),
         }
     }

@@ -29,7 +29,7 @@ pub struct DataPlane {
     pub addresses: Vec<IpAddr>,
     /// Ports on which Varnish itself listens.
     pub http_ports: BTreeSet<u16>,
-    /// Ports on which the relay terminates TLS, or passes it on.
+    /// Ports on which the relay takes TLS.
     pub tls_ports: BTreeSet<u16>,
     /// The class's parameters, overridden by the Gateway's own.
     pub parameters: GatewayClassParametersSpec,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use gateway_api::experimental::gateways::{
     Gateway, GatewayAddresses, GatewayAllowedListeners, GatewayAllowedListenersNamespacesFrom,
     GatewayListeners, GatewayListenersAllowedRoutes, GatewayListenersAllowedRoutesNamespacesFrom,
-    GatewayListenersTls,
+    GatewayListenersTls, GatewayListenersTlsMode,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -39,8 +39,8 @@ pub(super) struct Listener {
     pub protocol: String,
     /// What clients speak, where the protocol is one that is served; that of protocol TLS is taken for HTTPS.
     pub scheme: Scheme,
-    /// Whether TLS is passed on as it comes in, to whom the server name says.
-    pub passthrough: bool,
+    /// Whether connections go past Varnish, to whom the server name says.
+    pub streams: bool,
     pub tls: Option<GatewayListenersTls>,
     /// What it presents to TLS clients.
     pub certificates: Vec<Arc<Certificate>>,
@@ -223,7 +223,7 @@ fn listener(kind: &'static str, parent: &ObjectKey, it: &GatewayListeners) -> Li
         report,
         protocol: it.protocol.clone(),
         scheme: if matches!(it.protocol.as_str(), "HTTPS" | "TLS") { Scheme::Https } else { Scheme::Http },
-        passthrough: it.protocol == "TLS",
+        streams: it.protocol == "TLS",
         tls: it.tls.clone(),
         certificates: Vec::new(),
     }
@@ -273,10 +273,16 @@ fn check_ports(parents: &mut [Parent], settings: &Settings) {
 }
 
 impl Listener {
-    /// Where requests come in, of a listener that is served; none where none do, as TLS is passed on.
+    /// Where requests come in, of a listener that is served; none where none do, as connections go past Varnish.
     pub(super) fn entrance(&self) -> Option<Entrance> {
-        let port = self.served_port().filter(|_| !self.passthrough);
+        let port = self.served_port().filter(|_| !self.streams);
         port.map(|port| Entrance { scheme: self.scheme, port })
+    }
+
+    /// Whether TLS ends here.
+    pub(super) fn terminates_tls(&self) -> bool {
+        let mode = self.tls.as_ref().and_then(|it| it.mode.as_ref());
+        self.scheme == Scheme::Https && !(self.streams && mode == Some(&GatewayListenersTlsMode::Passthrough))
     }
 
     /// The port of a listener that is served.

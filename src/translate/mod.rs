@@ -3,7 +3,7 @@
 //! The pipeline, a module a step: `listeners` finds Gateways, ListenerSets and their listeners (with `conflicts`, and
 //! `tls` and `certificates` for those that speak HTTPS); `attachment`
 //! decides which of them a route is attached to; `rules` (with `matches`, `filters`, `backends`) reads the route;
-//! `virtual_hosts` puts routes and listeners together, and `tls_routes` those that are passed on. `parameters` (with `merge`) and `logging` find what holds for a
+//! `virtual_hosts` puts routes and listeners together, and `tls_routes` those that go past Varnish. `parameters` (with `merge`) and `logging` find what holds for a
 //! Gateway's data plane, and `data_plane` is what comes of it.
 
 mod attachment;
@@ -106,6 +106,7 @@ impl Translation {
             ports: BTreeMap::new(),
             tls: BTreeMap::new(),
             passthrough: BTreeMap::new(),
+            plain: BTreeMap::new(),
             user_vcl: None,
             logs: false,
         };

@@ -1,13 +1,12 @@
-//! What HTTPS listeners terminate TLS with (Gateway API, `Listener.tls`).
+//! What listeners terminate TLS with (Gateway API, `Listener.tls`).
 
 use gateway_api::experimental::gateways::{GatewayListenersTls, GatewayListenersTlsMode, GatewayTlsFrontend};
 
 use super::certificates::Certificates;
 use super::listeners::{Listener, Parent};
 use super::report::ListenerProblem;
-use crate::model::Scheme;
 
-/// Finds the certificates of all HTTPS listeners, and listeners whose `tls` is not as it must be.
+/// Finds the certificates of all listeners that terminate TLS, and listeners whose `tls` is not as it must be.
 pub(super) fn find(parents: &mut [Parent], certificates: &mut Certificates) {
     for parent in parents {
         let gateway = certificates.snapshot.gateways.get(&parent.gateway);
@@ -15,11 +14,8 @@ pub(super) fn find(parents: &mut [Parent], certificates: &mut Certificates) {
         for listener in &mut parent.listeners {
             let problem = problem(listener, frontend);
             let problem = problem.map(|message| ListenerProblem::Invalid(format!("tls: {message}")));
-            if listener.passthrough && problem.is_some() {
-                listener.report.supported_kinds.clear();
-            }
             listener.report.problem = listener.report.problem.take().or(problem);
-            if listener.scheme == Scheme::Https && !listener.passthrough {
+            if listener.terminates_tls() {
                 resolve(listener, (parent.kind, &parent.key.namespace), certificates);
             }
         }
@@ -42,18 +38,11 @@ fn problem(listener: &Listener, frontend: Option<&GatewayTlsFrontend>) -> Option
             let validation = "spec.tls.frontend: client certificates are not validated";
             unsupported(tls).or_else(|| validated.then(|| validation.into()))
         }
-        ("TLS", tls) => not_passed_through(tls.as_ref()),
+        ("TLS", None) => Some("protocol TLS needs a mode; expected Passthrough or Terminate".into()),
+        ("TLS", Some(tls)) if listener.terminates_tls() => option(tls).or_else(|| no_references(tls)),
+        // References to certificates have no meaning here (Gateway API, `ListenerTLSConfig.mode`).
+        ("TLS", Some(tls)) => option(tls),
         _ => None,
-    }
-}
-
-/// Why a listener of protocol TLS is not served: TLS that is terminated would have to go on without HTTP, which Varnish
-/// does not do. References to certificates have no meaning for one that is (Gateway API, `ListenerTLSConfig.mode`).
-fn not_passed_through(tls: Option<&GatewayListenersTls>) -> Option<String> {
-    let passed = tls.filter(|it| it.mode == Some(GatewayListenersTlsMode::Passthrough));
-    match passed {
-        Some(tls) => option(tls),
-        None => Some("mode Terminate is not supported with protocol TLS; expected Passthrough".into()),
     }
 }
 
@@ -66,8 +55,11 @@ fn unsupported(tls: &GatewayListenersTls) -> Option<String> {
     if tls.mode == Some(GatewayListenersTlsMode::Passthrough) {
         return Some("mode Passthrough is not possible with protocol HTTPS; expected Terminate".into());
     }
-    let no_references = tls.certificate_refs.as_ref().is_none_or(Vec::is_empty);
-    option(tls).or_else(|| no_references.then(|| "certificateRefs are missing".into()))
+    option(tls).or_else(|| no_references(tls))
+}
+
+fn no_references(tls: &GatewayListenersTls) -> Option<String> {
+    tls.certificate_refs.as_ref().is_none_or(Vec::is_empty).then(|| "certificateRefs are missing".into())
 }
 
 /// Whether clients are to show a certificate on a port. What is given for the port counts, else the default.

@@ -1,4 +1,4 @@
-//! TLSRoutes: which server names are passed on to which endpoints, past Varnish.
+//! TLSRoutes: the connections for which server names go to which endpoints, past Varnish.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use super::Addressing;
 use super::listeners::{Entrance, Listener, Parent};
 use crate::model::{
-    HostPattern, ListenerId, Model, ObjectKey, Passthrough, RouteMatch, Scheme, Share, TlsPort, VirtualHost,
-    VirtualHosts,
+    HostPattern, ListenerId, Model, ObjectKey, RouteMatch, Share, Streams, TlsPort, VirtualHost, VirtualHosts,
 };
 
 /// A virtual host's listener and its matches so far.
@@ -28,13 +27,14 @@ pub(super) fn collectors(parents: &[Parent], addressing: Addressing) -> Collecto
     planes.into_iter().map(|(plane, parents)| (plane, Collector::new(&parents))).collect()
 }
 
-/// Collects the virtual hosts of all ports of a data plane, and what is passed on there.
+/// Collects the virtual hosts of all ports of a data plane, and what goes past Varnish there.
 #[derive(Default)]
 pub(super) struct Collector<'a> {
     ports: BTreeMap<u16, BTreeMap<&'a HostPattern, &'a Listener>>,
     hosts: BTreeMap<u16, BTreeMap<HostPattern, Collected<'a>>>,
     tls: BTreeMap<u16, TlsPort>,
-    passthrough: BTreeMap<u16, Passthrough>,
+    passthrough: BTreeMap<u16, Streams>,
+    plain: BTreeMap<u16, Streams>,
 }
 
 impl<'a> Collector<'a> {
@@ -44,7 +44,7 @@ impl<'a> Collector<'a> {
         let mut collector = Self::default();
         for listener in parents.iter().flat_map(|parent| &parent.listeners) {
             let Some(port) = listener.served_port() else { continue };
-            if listener.entrance().is_some_and(|it| it.scheme == Scheme::Https) {
+            if listener.terminates_tls() {
                 let certificates = &mut collector.tls.entry(port).or_default().certificates;
                 certificates.insert(listener.hostname.clone(), listener.certificates.clone());
             }
@@ -66,30 +66,33 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Passes these server names on, as far as a listener has them and no route has been there before.
+    /// Leads the connections for these server names past Varnish, as far as a listener has them and no route has been there
+    /// before.
     pub(super) fn pass(&mut self, listener: &Listener, names: &[HostPattern], shares: &Arc<[Share]>) {
-        let Some(port) = listener.served_port().filter(|_| listener.passthrough) else { return };
+        let Some(port) = listener.served_port().filter(|_| listener.streams) else { return };
         let Some(listeners) = self.ports.get(&port) else { return };
-        let all = self.passthrough.entry(port).or_default();
+        let streams = if listener.terminates_tls() { &mut self.plain } else { &mut self.passthrough };
+        let all = streams.entry(port).or_default();
         for name in owned(listener, names, listeners) {
             all.entry(name.clone()).or_insert_with(|| shares.clone());
         }
     }
 
-    /// The model: the virtual hosts have their matches in order of precedence, and the names of each listener that
-    /// passes on are at least refused.
+    /// The model: the virtual hosts have their matches in order of precedence, and the names of each listener whose
+    /// connections go past Varnish are at least refused.
     pub(super) fn finish(mut self) -> Model {
         for (port, listeners) in &self.ports {
-            for (host, _) in listeners.iter().filter(|(_, it)| it.passthrough) {
-                self.passthrough.entry(*port).or_default().entry((*host).clone()).or_default();
+            for (host, listener) in listeners.iter().filter(|(_, it)| it.streams) {
+                let streams = if listener.terminates_tls() { &mut self.plain } else { &mut self.passthrough };
+                streams.entry(*port).or_default().entry((*host).clone()).or_default();
             }
-            if listeners.values().all(|it| it.passthrough) {
+            if listeners.values().all(|it| it.streams) {
                 self.hosts.remove(port);
             }
         }
         let finished = self.hosts.into_iter().map(|(port, hosts)| (port, finish_port(hosts)));
-        let (tls, passthrough) = (self.tls, self.passthrough);
-        Model { ports: finished.collect(), tls, passthrough, user_vcl: None, logs: false }
+        let (tls, passthrough, plain) = (self.tls, self.passthrough, self.plain);
+        Model { ports: finished.collect(), tls, passthrough, plain, user_vcl: None, logs: false }
     }
 }
 

@@ -28,7 +28,7 @@ use askama::Template;
 
 use crate::bundle::relay::{Certificates, Relay, Share, TlsListener, certificate_id};
 use crate::bundle::{Bundle, ListenSocket, NAME_PREFIX, VclFile};
-use crate::model::{HostPattern, Model, Passthrough, Scheme, TlsPort};
+use crate::model::{HostPattern, Model, Scheme, Streams, TlsPort};
 
 /// Renders models, and remembers what it rendered last: a shard whose content is the same is not rendered again.
 #[derive(Debug, Default)]
@@ -76,13 +76,15 @@ fn relay(model: &Model) -> (Option<Relay>, Certificates) {
         TlsListener { certificates: ids, clients: None }
     };
     let listen: BTreeMap<_, _> = model.tls.iter().map(|(port, it)| (*port, listener(it))).collect();
-    let passthrough = model.passthrough.iter().map(|(port, it)| (*port, passed_on(it)));
-    let relay = Relay { listen, passthrough: passthrough.collect(), upstreams: BTreeMap::new() };
+    let streams =
+        |all: &BTreeMap<u16, Streams>| all.iter().map(|(port, it)| (*port, passed_on(it))).collect();
+    let (passthrough, plain) = (streams(&model.passthrough), streams(&model.plain));
+    let relay = Relay { listen, passthrough, plain, upstreams: BTreeMap::new() };
     ((relay != Relay::default()).then_some(relay), all)
 }
 
-/// Where the relay passes TLS on to, by server name.
-fn passed_on(port: &Passthrough) -> BTreeMap<String, Vec<Share>> {
+/// Where the relay passes connections on to, by server name.
+fn passed_on(port: &Streams) -> BTreeMap<String, Vec<Share>> {
     let share = |it: &crate::model::Share| Share { weight: it.weight, endpoints: it.endpoints.clone() };
     port.iter().map(|(name, shares)| (server_name(name), shares.iter().map(share).collect())).collect()
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use rustls::{AlertDescription, ClientConnection};
 use crate::harness::free_port;
 use crate::served::{Served, bundle, nowhere};
 use crate::tls::{Authority, Names, Stream, connect};
-use crate::tls_server::TlsServer;
+use crate::tls_server::{TlsServer, plain_server};
 
 /// The names of port 443, and the weights and endpoints that each has.
 type Passed<'a> = &'a [(&'a str, &'a [(u32, &'a [SocketAddr])])];
@@ -32,6 +33,15 @@ fn passing(passed: Passed<'_>, terminated: Names<'_>) -> Bundle {
     let names = passed.iter().map(|(name, shares)| ((*name).to_owned(), shares.iter().map(share).collect()));
     let mut relay = bundle.manifest.relay.clone().unwrap_or_default();
     relay.passthrough.insert(443, names.collect());
+    let certificates = bundle.certificates.clone();
+    bundle.with_relay(Some(relay), certificates)
+}
+
+/// The same, where what is in TLS is passed on for some names.
+fn with_plain(bundle: Bundle, plain: Passed<'_>) -> Bundle {
+    let mut relay = bundle.manifest.relay.clone().unwrap();
+    let streams = passing(plain, &[]).manifest.relay.unwrap().passthrough;
+    relay.plain = streams;
     let certificates = bundle.certificates.clone();
     bundle.with_relay(Some(relay), certificates)
 }
@@ -147,6 +157,42 @@ fn a_port_may_pass_on_some_names_and_terminate_others() {
     assert_eq!(alert, Some(&rustls::Error::AlertReceived(AlertDescription::UnrecognisedName)), "{error}");
     assert_eq!((served.passed("ok"), served.handshakes("ok")), (1.0, Some(4.0)));
     served.wait_handshakes("no_certificate", 1.0);
+}
+
+#[test]
+fn what_is_in_tls_may_be_passed_on_alone() {
+    let authority = Authority::new();
+    let certificate = authority.issue(&["t.example", "x.t.example", "dead.t.example", "web.example"]);
+    let server = TlsServer::start("tls", &authority.issue(&["a.example"]));
+    let plain = plain_server("plain");
+    let dead = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let terminated: Vec<_> =
+        ["t.example", "*.t.example", "web.example"].into_iter().map(|name| (name, &certificate)).collect();
+    let bundle = passing(&[("a.example", &[(1, &[server.address])])], &terminated);
+    let names: Passed<'_> =
+        &[("t.example", &[(1, &[dead, plain])]), ("*.t.example", &[]), ("dead.t.example", &[(1, &[dead])])];
+    let served = Served::serve(authority, &with_plain(bundle, names));
+    for version in [&TLS13, &TLS12] {
+        let mut client = (*served.authority.client(&[version])).clone();
+        // Varnish does not speak it, and has no say here.
+        client.alpn_protocols = vec![b"postgresql".to_vec()];
+        let client = Arc::new(client);
+        for _ in 0..4 {
+            let mut stream = connect(&client, served.address, "t.example").unwrap();
+            stream.write_all(&vec![b'x'; 1 << 20]).unwrap();
+            assert_eq!(server_of(&mut stream), "plain");
+            assert_eq!(rest(&mut stream), format!("{} bytes", 1 << 20));
+        }
+        assert!(connect(&client, served.address, "x.t.example").is_err(), "no route");
+        assert!(connect(&client, served.address, "web.example").is_err(), "for HTTP only");
+    }
+    let client = served.authority.client(&[&TLS13]);
+    assert_eq!(server_of(&mut connect(&client, served.address, "a.example").unwrap()), "tls");
+    let mut nobody = connect(&client, served.address, "dead.t.example").unwrap();
+    assert!(nobody.read(&mut [0]).is_err(), "cut off, and no end that a server meant");
+    let answer = served.authority.curl(served.address, "web.example", "/echo", &[]).unwrap();
+    assert!(answer.to_lowercase().contains("x-authority: web.example"), "{answer}");
+    assert_eq!(["ok", "no_route", "unreachable"].map(|it| served.passed(it)), [9.0, 2.0, 1.0]);
 }
 
 /// What a client says first.

@@ -1,4 +1,4 @@
-//! A server that speaks TLS, and no HTTP: it says its name, reads to the client's end, and says how much that was.
+//! Servers that speak TLS or nothing, and no HTTP: each says its name, reads to the client's end, and says how much that was.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -46,6 +46,13 @@ impl TlsServer {
 fn serve(name: &str, config: Arc<ServerConfig>, stream: TcpStream) -> io::Result<()> {
     let tls = ServerConnection::new(config).map_err(io::Error::other)?;
     let mut stream = StreamOwned::new(tls, stream);
+    converse(name, &mut stream)?;
+    stream.conn.send_close_notify();
+    stream.conn.complete_io(&mut stream.sock)?;
+    stream.sock.shutdown(Shutdown::Write)
+}
+
+fn converse(name: &str, stream: &mut (impl Read + Write)) -> io::Result<()> {
     writeln!(stream, "{name}")?;
     stream.flush()?;
     let mut buffer = vec![0; 64 << 10];
@@ -60,8 +67,17 @@ fn serve(name: &str, config: Arc<ServerConfig>, stream: TcpStream) -> io::Result
             break;
         }
     }
-    write!(stream, "{count} bytes")?;
-    stream.conn.send_close_notify();
-    stream.conn.complete_io(&mut stream.sock)?;
-    stream.sock.shutdown(Shutdown::Write)
+    write!(stream, "{count} bytes")
+}
+
+/// A server without TLS.
+pub fn plain_server(name: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || converse(name, &mut stream));
+        }
+    });
+    address
 }

@@ -1,4 +1,4 @@
-//! TLS that is passed on as it comes in.
+//! Connections that go past Varnish: TLS that is passed on as it comes in, or what is in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::HostPattern;
 
 /// Where the connections of a port go, by the server name that the client asks for (RFC 6066, section 3). The most
-/// specific name counts, those of listeners that terminate TLS on the same port included. A name without a share
+/// specific name counts, those of all other listeners for TLS on the port included. A name without a share
 /// with a weight is refused.
-pub type Passthrough = BTreeMap<HostPattern, Arc<[Share]>>;
+pub type Streams = BTreeMap<HostPattern, Arc<[Share]>>;
 
 /// One of several backends among which the connections for a name are divided.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -100,6 +100,18 @@ impl Model {
         if self.tls.contains_key(&port) { Scheme::Https } else { Scheme::Http }
     }
 
+    /// Among whom the connections for a server name are divided that go past Varnish, and what the name was found as; none if
+    /// they are Varnish's, or nobody's.
+    #[must_use]
+    pub fn stream(&self, port: u16, name: &str) -> Option<(&HostPattern, &[Share])> {
+        let streams = [&self.passthrough, &self.plain].into_iter().filter_map(|it| it.get(&port)).flatten();
+        let (pattern, shares) =
+            streams.filter(|(pattern, _)| pattern.matches(name)).min_by_key(|(pattern, _)| *pattern)?;
+        let others = self.tls.get(&port).map(|it| it.certificates.keys());
+        let more_specific = others.into_iter().flatten().any(|it| it < pattern && it.matches(name));
+        (!more_specific).then_some((pattern, shares.as_ref()))
+    }
+
     /// The most specific virtual host for a host that [`normalise`] has been applied to.
     #[must_use]
     pub fn virtual_host(&self, port: u16, host: &str) -> Option<(&HostPattern, &VirtualHost)> {

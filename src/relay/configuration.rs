@@ -254,6 +254,41 @@ mod tests {
     }
 
     #[test]
+    fn the_most_specific_name_says_where_a_connection_goes() {
+        let all: Certificates = [certificate("a.example")].into();
+        let id = all.keys().next().unwrap();
+        let mut task = task("1", &[("*.web.example", id), ("*.plain.example", id)]);
+        let names = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), Vec::new())).collect();
+        task.relay.passthrough.insert(443, names(&["*.example", "x.web.example"]));
+        task.relay.plain.insert(443, names(&["*.plain.example"]));
+        task.relay.passthrough.insert(444, names(&["a.example"]));
+        let built = Configuration::build(task, &Configuration::default(), reader(&all));
+        let way = |port: u16, name: &str| match built.ports[&port].way(Some(name)) {
+            Some(Way::Varnish) => "varnish",
+            Some(Way::Passthrough(_)) => "passthrough",
+            Some(Way::Plain(_)) => "plain",
+            None => "nowhere",
+        };
+        for (port, name, expected) in [
+            (443, "a.web.example", "varnish"),
+            (443, "x.web.example", "passthrough"),
+            (443, "web.example", "passthrough"),
+            (443, "a.plain.example", "plain"),
+            (443, "example", "varnish"),
+            (444, "a.example", "passthrough"),
+            (444, "b.example", "nowhere"),
+        ] {
+            assert_eq!(way(port, name), expected, "{port} {name}");
+        }
+        assert!(!built.ports[&443].is_varnishs() && built.problems.is_empty());
+        let protocols = |tls: Option<Arc<ServerConfig>>| tls.map(|it| it.alpn_protocols.len());
+        let port = &built.ports[&443];
+        assert_eq!(protocols(port.tls(Some("a.web.example"))), Some(2));
+        assert_eq!(protocols(port.plain_tls(Some("a.plain.example"))), Some(0));
+        assert_eq!(protocols(port.plain_tls(Some("a.example"))), None, "no certificate");
+    }
+
+    #[test]
     fn what_is_known_is_not_read_again_and_tickets_stay_good() {
         let all: Certificates = [certificate("a.example"), certificate("b.example")].into();
         let ids: Vec<_> = all.keys().collect();

@@ -12,7 +12,6 @@
     clippy::indexing_slicing,
     clippy::format_collect,
     clippy::format_push_string,
-    clippy::too_many_lines,
     reason = "a bench that cannot go on says where and stops"
 )]
 

@@ -5,6 +5,7 @@
 set -euo pipefail
 . "$(dirname "$0")/config.sh"
 . "$HERE/lib.sh"
+case " $* " in *' -h '* | *' -help '* | *' --help '*) "$HERE/build.sh" bench >&2; exec "$BIN/bench-routes" -h ;; esac
 "$HERE/prepare.sh" >&2
 "$HERE/build.sh" bench >&2
 

@@ -48,8 +48,9 @@ usable_kubectl() {
   [ "${minor:-0}" -ge 30 ]
 }
 kubectl_() {
-  if [ -x "$BIN/kubectl" ] || prebuilt kubectl; then return; fi
+  if prebuilt kubectl; then return; fi
   if [ -n "$PREBUILT" ] && usable_kubectl; then ln -sf "$(command -v kubectl)" "$BIN/kubectl"; return; fi
+  [ ! -L "$BIN/kubectl" ] || rm "$BIN/kubectl"
   compile kubectl "$HERE/kube" ./kubectl "$(version_flags)"
 }
 

@@ -33,7 +33,7 @@ ECHO_VERSIONS="v1.5.1 v1.6.0-dev.2 v1.6.0-dev.3"   # tags in the manifests of su
 ECHO_IMAGE=registry.k8s.io/gateway-api/echo-basic:v1.5.1
 COREDNS_VERSION=v1.12.2                            # likewise
 
-CLASS=${E2E_CLASS:-copal}                # GatewayClass
+CLASS=copal                              # GatewayClass, of manifests/gatewayclass.yaml
 SYSTEM_NAMESPACE=copal-system            # where the operator runs
 
 CONTAINERD_SOCK=$RUN/containerd/containerd.sock
@@ -75,9 +75,14 @@ need_own_cluster() {
 now_ms() { echo $(( $(date +%s%N) / 1000000 )); }
 
 # step TEXT COMMAND...: says how long a step took, and ends the script if it failed.
+# A command runs in a subshell with the script's own `-e`, which `"$@" || die` would switch off in all it calls.
 step() {
-  local text=$1 t0 ms; shift
-  t0=$(now_ms); "$@" || die "failed: $text"; ms=$(( $(now_ms) - t0 ))
+  local text=$1 t0 ms code errexit=+e; shift
+  [[ $- != *e* ]] || errexit=-e
+  t0=$(now_ms)
+  set +e; ( set "$errexit"; "$@" ); code=$?; set "$errexit"
+  [ "$code" = 0 ] || die "failed: $text"
+  ms=$(( $(now_ms) - t0 ))
   printf '%5d.%02ds  %s\n' $((ms / 1000)) $((ms % 1000 / 10)) "$text"
 }
 

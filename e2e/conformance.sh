@@ -10,7 +10,10 @@ set -euo pipefail
 . "$(dirname "$0")/config.sh"
 log=$SAVED_LOGS/conformance.log
 mkdir -p "$SAVED_LOGS" "$REPORTS"
-if [ "${1:-}" = --list ]; then LIST_TESTS=1 exec "$BIN/conformance.test" -test.run '^TestList$' -test.v; fi
+if [ "${1:-}" = --list ]; then
+  "$HERE/build.sh" conformance >&2
+  LIST_TESTS=1 exec "$BIN/conformance.test" -test.run '^TestList$' -test.v
+fi
 
 features=$(grep -v '^#' "$HERE/features" | grep . | paste -sd,)
 version=$(sed -n 's/^version = "\(.*\)"/v\1/p' "$ROOT/Cargo.toml" | head -n 1)

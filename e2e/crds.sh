@@ -1,11 +1,9 @@
 #!/usr/bin/env bash
-# crds.sh [standard|experimental]: installs the Gateway API's CRDs, of the version that conformance/go.mod names, out of
-# the Go module itself. Idempotent. Default: experimental, which retries need. In a cluster that is not ours,
-# CRDs that are there are left as they are.
+# crds.sh: installs the Gateway API's CRDs, of the version that conformance/go.mod names, out of the Go module itself.
+# Idempotent. In a cluster that is not ours, CRDs that are there are left as they are.
 set -euo pipefail
 . "$(dirname "$0")/config.sh"
-channel=${1:-experimental}
-case $channel in standard | experimental) ;; *) die "usage: crds.sh [standard|experimental]" ;; esac
+channel=experimental   # retries are only there
 gateway_crd=crd/httproutes.gateway.networking.k8s.io
 version=$(cd "$HERE/conformance" && go list -m -f '{{.Version}}' sigs.k8s.io/gateway-api)
 

@@ -1,13 +1,11 @@
 #!/usr/bin/env bash
 # down.sh: stops the cluster and removes every trace of it: processes, mounts, network namespace, state. Touches only
 # processes that up.sh recorded and those in this cluster's own cgroups. What was built stays below target/.
-# `down.sh -k` keeps the daemons' logs.
 set -uo pipefail
 . "$(dirname "$0")/config.sh"
 [ -z "$EXTERNAL" ] || die "E2E_KUBECONFIG names a cluster that is not ours to stop"
 need_root
 need_own_cluster
-keep=; [ "${1:-}" != -k ] || keep=1
 
 recorded() { # pids of the recorded daemons that still run
   local f
@@ -45,8 +43,7 @@ files() {
   # /var/lib/kubelet/device-plugins, /run/containerd/s and /var/log/containers.
   rm -f /var/lib/cni/results/"$NAME"-*
   if grep -q " \($STATE\|$RUN\)/" /proc/mounts; then die "mounts left below $STATE or $RUN"; fi
-  if [ -n "$keep" ]; then find "$STATE" -mindepth 1 -maxdepth 1 ! -name logs ! -name checkout -exec rm -rf {} +; else rm -rf "$STATE"; fi
-  rm -rf "$RUN"
+  rm -rf "$STATE" "$RUN"
 }
 step "processes" processes
 step "mounts" mounts

@@ -14,4 +14,6 @@ done
   apt-get update -q && apt-get install -yq --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}"
 } > /tmp/copal-e2e-install.$$ 2>&1 || { tail -n 20 /tmp/copal-e2e-install.$$; rm -f /tmp/copal-e2e-install.$$; exit 1; } >&2
 rm -f /tmp/copal-e2e-install.$$
+[ -n "${E2E_BINARIES:-}" ] || command -v cargo >/dev/null ||
+  { echo "install.sh: Rust is missing; install it as https://rustup.rs says" >&2; exit 1; }
 command -v go >/dev/null || { echo "install.sh: Go is missing; install 1.26 or later as https://go.dev/doc/install says" >&2; exit 1; }

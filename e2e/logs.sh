@@ -4,7 +4,7 @@
 set -uo pipefail
 . "$(dirname "$0")/config.sh"
 kept=$STATE/kept-logs
-labels=app.kubernetes.io/name=copal
+labels='app.kubernetes.io/name in (copal, copal-operator)'
 
 # A hard link keeps a log when kubelet deletes it.
 keep() {
@@ -26,8 +26,11 @@ save() {
     k get "$what" -A -o yaml > "$SAVED_LOGS/$what.yaml" 2>&1
   done
   if [ -n "$EXTERNAL" ]; then
-    k get pods -A -l "$labels" -o 'jsonpath={range .items[*]}{.metadata.namespace} {.metadata.name}{"\n"}{end}' |
-      while read -r namespace pod; do k -n "$namespace" logs "$pod" --all-containers > "$SAVED_LOGS/pods/${namespace}_$pod.log" 2>&1; done
+    # Named as a node names its files: a data plane's container is called varnish.
+    k get pods -A -l "$labels" -o 'jsonpath={range .items[*]}{.metadata.namespace} {.metadata.name} {.spec.containers[0].name}{"\n"}{end}' |
+      while read -r namespace pod container; do
+        k -n "$namespace" logs "$pod" > "$SAVED_LOGS/pods/${namespace}_${pod}_${container}_.log" 2>&1
+      done
   else
     cp "$kept"/* "$SAVED_LOGS/pods/" 2>/dev/null
     cp -r "$LOGS" "$SAVED_LOGS/daemons" 2>/dev/null

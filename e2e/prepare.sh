@@ -5,6 +5,8 @@ set -euo pipefail
 . "$(dirname "$0")/config.sh"
 if [ -n "$EXTERNAL" ]; then
   "$HERE/build.sh" kubectl conformance
+  # The tests of its commands run it here.
+  [ -n "${E2E_BINARIES:-}" ] || (cd "$ROOT" && cargo build --release --bin copal)
 else
   need_root
   "$HERE/install.sh"

@@ -2,11 +2,17 @@
 # Everything else is in the labelled VCLs; what is changed in a request here is undone at the hand-over.
 vcl 4.1;
 
+{% if !checks.is_empty() -%}
+import proxy;
+{% endif -%}
 import selector;
 import std;
+{%- if !checks.is_empty() %}
+import var;
+{%- endif %}
 
 backend default none;
-{%- if !ports.is_empty() %}
+{%- if !ports.is_empty() || !checks.is_empty() %}
 
 sub vcl_init {
 {%- for port in ports %}
@@ -15,6 +21,20 @@ sub vcl_init {
 {%- endif %}
 {%- if !port.table.wild.is_empty() %}
 	new {{ port.table.wild_set }} = selector.set();
+{%- endif %}
+{%- endfor %}
+{%- for check in checks %}
+{%- if !check.exact.is_empty() %}
+	new {{ check.exact_set }} = selector.set();
+{%- for host in check.exact %}
+	{{ check.exact_set }}.add({{ host }});
+{%- endfor %}
+{%- endif %}
+{%- if !check.wild.is_empty() %}
+	new {{ check.wild_set }} = selector.set();
+{%- for domain in check.wild %}
+	{{ check.wild_set }}.add({{ domain }});
+{%- endfor %}
 {%- endif %}
 {%- endfor %}
 }
@@ -32,6 +52,9 @@ sub {{ table.sub }} {
 {%- include "hosts.vcl" %}
 }
 {% endfor %}
+{%- for check in checks %}
+{%- include "misdirected.vcl" %}
+{% endfor %}
 sub vcl_recv {
 	if (req.http.Host ~ "[^a-z0-9.-]|\.$") {
 		# In lower case, without port and trailing dot.
@@ -41,6 +64,21 @@ sub vcl_recv {
 			return (synth(400));
 		}
 	}
+{%- if !checks.is_empty() %}
+	# Only what the client itself asks for can be misdirected.
+	if ({% if let Some(relayed) = relayed %}{{ relayed }} && {% endif %}proxy.authority() != req.http.Host && req.esi_level == 0 && req.restarts == 0) {
+{%- for check in checks %}
+{%- match check.condition %}
+{%- when Some(condition) %}
+		if ({{ condition }}) {
+			call {{ check.sub }};
+		}
+{%- when None %}
+		call {{ check.sub }};
+{%- endmatch %}
+{%- endfor %}
+	}
+{%- endif %}
 {%- for port in ports %}
 {%- match port.condition %}
 {%- when Some(condition) %}

@@ -29,15 +29,13 @@ backend default none;
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-{%- if logs %}
 {%- for name in names %}
 	names.add({{ name }});
 {%- endfor %}
-{%- endif %}
 {%- for request in requests %}
 {%- match request.plain %}
-{%- when Some((plain, name)) %}
-	requests.add({{ request.text }}, sub={{ request.sub }}, string={{ plain.key }}, backend={{ plain.backend }}{% if logs %}, integer={{ name }}{% endif %});
+{%- when Some(plain) %}
+	requests.add({{ request.text }}, sub={{ request.sub }}, string={{ plain.key }}, backend={{ plain.backend }}{% if let Some(name) = request.name %}, integer={{ name }}{% endif %});
 {%- when None %}
 	requests.add({{ request.text }}, sub={{ request.sub }});
 {%- endmatch %}

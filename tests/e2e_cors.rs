@@ -1,14 +1,5 @@
 //! The CORS filter, as the Gateway API and the fetch standard have it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::format_collect,
-    clippy::format_push_string,
-    clippy::too_many_lines,
-    reason = "in a test, a failure that names its line is what one wants"
-)]
+#![cfg(test)]
 
 mod support;
 

@@ -1,15 +1,6 @@
 //! VCL of the user's own through a real Varnish: it acts where it is called, a broken edit changes nothing but the
 //! status, a mended one acts.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::format_collect,
-    clippy::format_push_string,
-    clippy::too_many_lines,
-    reason = "in a test, a failure that names its line is what one wants"
-)]
+#![cfg(test)]
 
 mod support;
 

@@ -3,21 +3,14 @@
 //!
 //! `COPAL_UPDATE_GOLDENS=1 cargo test --test golden` writes them anew, to be read before they are committed;
 //! with `CI=true` it refuses to.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::format_collect,
-    clippy::format_push_string,
-    clippy::too_many_lines,
-    reason = "in a test, a failure that names its line is what one wants"
-)]
+#![cfg(test)]
 
 #[path = "golden/case.rs"]
 mod case;
 #[path = "golden/memory.rs"]
 mod memory;
+#[path = "support/objects.rs"]
+mod objects;
 #[path = "support/process.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod process;
@@ -25,6 +18,8 @@ mod process;
 mod scale;
 #[path = "golden/varnish.rs"]
 mod varnish;
+#[path = "support/varnishd.rs"]
+mod varnishd;
 
 use case::Case;
 use varnish::Varnish;

@@ -3,13 +3,7 @@
 //!
 //! `COPAL_UPDATE_GOLDENS=1 cargo test --test infra` writes them anew, to be read before they are committed; with
 //! `CI=true` it refuses to.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "in a test, a failure that names its line is what one wants"
-)]
+#![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -2,16 +2,7 @@
 //! the Gateway API does, order means nothing, and no text gets out of its place.
 //!
 //! The random numbers are the same in every run. `COPAL_TEST_SEED=N` takes others; failures name theirs.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::format_collect,
-    clippy::format_push_string,
-    clippy::too_many_lines,
-    reason = "in a test, a failure that names its line is what one wants"
-)]
+#![cfg(test)]
 
 mod oracle;
 mod support;

@@ -1,10 +1,5 @@
 //! `copal` on folders of manifests, through the real binary.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "in a test, a failure that names its line is what one wants"
-)]
+#![cfg(test)]
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;

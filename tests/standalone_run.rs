@@ -1,10 +1,5 @@
 //! `copal run` with a stand-in for the reloader: what it is told, what is logged, how it ends.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "in a test, a failure that names its line is what one wants"
-)]
+#![cfg(test)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

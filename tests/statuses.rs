@@ -1,6 +1,6 @@
 //! What the conditions say while Varnish does not (yet) serve what was translated. What they say of the resources
 //! themselves is in the goldens.
-#![allow(clippy::unwrap_used, reason = "in a test, a failure that names its line is what one wants")]
+#![cfg(test)]
 
 use copal::snapshot::{Object, Snapshot};
 use copal::standalone::output;

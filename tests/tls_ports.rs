@@ -1,139 +1,14 @@
 //! VCL of HTTP and HTTPS ports in a real varnishd, with the test in the relay's place: it says by the PROXY protocol
 //! which port a connection is for.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::format_collect,
-    clippy::format_push_string,
-    clippy::too_many_lines,
-    reason = "in a test, a failure that names its line is what one wants"
-)]
+#![cfg(test)]
 
 mod support;
 
-use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use copal::vcl::SocketFolder;
+use support::{Backend, Request, Response, Varnish, bundle_of, get, route, route_on, services};
 
-use copal::bundle::Bundle;
-use copal::snapshot::{Object, Snapshot};
-use copal::standalone::manifests::{Format, Manifests};
-use copal::translate::{Settings, translate};
-use copal::vcl::Renderer;
-use support::{Backend, Connection, Process, Request, Response, free_ports, get, route, route_on, services};
-
-/// A varnishd with the VCL of some manifests.
-struct Varnish {
-    folder: PathBuf,
-    /// Sockets of HTTP ports, by the listener's port.
-    direct: Vec<(u16, SocketAddr)>,
-    /// The relay's socket. In VCL its name counts, so that it may be a TCP socket here.
-    relay: SocketAddr,
-    process: Option<Process>,
-}
-
-impl Varnish {
-    fn start(manifests: &[String]) -> Self {
-        let bundle = bundle(&manifests.concat());
-        let count = u16::try_from(bundle.manifest.listen.len()).unwrap();
-        let first = free_ports(count + 1);
-        let address = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let direct = bundle.manifest.listen.iter().zip(first + 1..);
-        let direct = direct.map(|(socket, port)| (socket.port, address(port))).collect();
-        let folder = tempfile::tempdir().unwrap().keep();
-        let mut varnish = Self { folder, direct, relay: address(first), process: None };
-        varnish.spawn(&bundle);
-        varnish.load(&bundle);
-        varnish
-    }
-
-    fn spawn(&mut self, bundle: &Bundle) {
-        let mut command = Command::new("varnishd");
-        command.args(["-F", "-j", "none", "-f", "", "-T", "127.0.0.1:0", "-s", "malloc,10m"]);
-        command.args(["-a", &format!("relay={},PROXY", self.relay)]);
-        for (socket, (_, address)) in bundle.manifest.listen.iter().zip(&self.direct) {
-            command.args(["-a", &format!("{}={address}", socket.name)]);
-        }
-        let compiler =
-            "cc_command=tcc -w -c -o %o.o %s && ld -shared -z noexecstack -o %o %o.o && rm -f %o.o";
-        let parameters = [compiler, "vcc_err_unref=off", "vsl_space=1m", "default_ttl=0", "default_grace=0"];
-        command.args(parameters.iter().flat_map(|it| ["-p", it]));
-        command.arg("-n").arg(self.folder.join("varnish")).stdout(Stdio::null()).stderr(Stdio::null());
-        self.process = Some(Process::spawn(&mut command, &self.folder).unwrap());
-        Self::wait_for("the management process", || self.try_cli(&["ping"]));
-    }
-
-    fn load(&self, bundle: &Bundle) {
-        for (label, name) in &bundle.manifest.labels {
-            self.load_file(bundle, name);
-            self.cli(&["vcl.label", label, name]);
-        }
-        let root = bundle.manifest.root.as_ref().unwrap();
-        self.load_file(bundle, root);
-        self.cli(&["vcl.use", root]);
-        self.cli(&["start"]);
-        Self::wait_for("the relay's socket", || TcpStream::connect(self.relay).is_ok());
-    }
-
-    fn load_file(&self, bundle: &Bundle, name: &str) {
-        let path = self.folder.join(format!("{name}.vcl"));
-        fs::write(&path, bundle.files[name].as_bytes()).unwrap();
-        self.cli(&["vcl.load", name, &path.to_string_lossy()]);
-    }
-
-    fn cli(&self, command: &[&str]) {
-        assert!(self.try_cli(command), "varnishd refuses {command:?}");
-    }
-
-    fn try_cli(&self, command: &[&str]) -> bool {
-        let mut admin = Command::new("varnishadm");
-        admin.arg("-n").arg(self.folder.join("varnish")).args(command).output().unwrap().status.success()
-    }
-
-    fn wait_for(what: &str, condition: impl Fn() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !condition() {
-            assert!(Instant::now() < deadline, "{what} is not there");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Sends a request to an HTTP port.
-    fn http(&self, port: u16, request: &Request) -> Response {
-        let (_, address) = self.direct.iter().find(|(known, _)| *known == port).unwrap();
-        Connection::open(*address).unwrap().exchange(request).unwrap()
-    }
-
-    /// Sends a request as the relay would for a connection to an HTTPS port.
-    fn https(&self, port: u16, request: &Request) -> Response {
-        let mut connection = Connection::open(self.relay).unwrap();
-        let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
-        header.extend([192, 0, 2, 1, 192, 0, 2, 2]);
-        header.extend(50_000_u16.to_be_bytes());
-        header.extend(port.to_be_bytes());
-        connection.write(&header).unwrap();
-        connection.exchange(request).unwrap()
-    }
-}
-
-fn objects(text: &str) -> Vec<Object> {
-    let manifests = Manifests::parse(Format::Yaml, text.as_bytes());
-    assert!(manifests.faults.is_empty(), "{:?}", manifests.faults);
-    manifests.objects.into_iter().map(|it| it.object).collect()
-}
-
-/// The bundle of some manifests, with the goldens' certificates.
-fn bundle(manifests: &str) -> Bundle {
-    let given = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/given.yaml");
-    let given = objects(&fs::read_to_string(given).unwrap());
-    let given = given.into_iter().filter(|it| matches!(it, Object::Secret(_) | Object::GatewayClass(_)));
-    let snapshot: Snapshot = given.chain(objects(manifests)).collect();
-    let translation = translate(&snapshot, &Settings::default());
-    Renderer::default().render(translation.shared_model())
+fn start(manifests: &[String]) -> Varnish {
+    Varnish::start(&bundle_of(&manifests.concat(), SocketFolder::default()))
 }
 
 fn gateway(listeners: &[(&str, u16, &str)]) -> String {
@@ -154,7 +29,7 @@ fn rules(backend: &str) -> String {
 #[test]
 fn ports_are_told_apart_and_backends_learn_the_scheme() {
     let [one, two, three] = Backend::group(["one", "two", "three"]);
-    let varnish = Varnish::start(&[
+    let varnish = start(&[
         gateway(&[("http", 80, "HTTP"), ("https", 443, "HTTPS"), ("high", 8443, "HTTPS")]),
         services(&[&one, &two, &three]),
         route_on("- {name: gw, sectionName: http}", "http", &["a.test", "*.w.test"], &rules("one")),
@@ -185,7 +60,7 @@ fn ports_are_told_apart_and_backends_learn_the_scheme() {
 #[test]
 fn https_ports_alone_are_told_apart() {
     let [one, two] = Backend::group(["one", "two"]);
-    let varnish = Varnish::start(&[
+    let varnish = start(&[
         gateway(&[("https", 443, "HTTPS"), ("high", 8443, "HTTPS")]),
         services(&[&one, &two]),
         route_on("- {name: gw, sectionName: https}", "https", &["a.test", "*.w.test"], &rules("one")),
@@ -200,7 +75,7 @@ fn https_ports_alone_are_told_apart() {
 
 #[test]
 fn a_redirect_keeps_the_scheme_and_the_port() {
-    let varnish = Varnish::start(&[
+    let varnish = start(&[
         gateway(&[("http", 80, "HTTP"), ("https", 443, "HTTPS"), ("high", 8443, "HTTPS")]),
         route("r", &["a.test"], "- filters: [{type: RequestRedirect, requestRedirect: {hostname: to.test}}]"),
     ]);
@@ -218,7 +93,7 @@ fn a_filter_may_say_another_scheme() {
   matches: [{path: {value: /set}}]
   backendRefs: [{name: one, port: 80}]
 ";
-    let varnish = Varnish::start(&[
+    let varnish = start(&[
         gateway(&[("http", 80, "HTTP"), ("https", 443, "HTTPS")]),
         services(&[&one]),
         route("r", &["a.test"], &format!("{set}{}", rules("one"))),
@@ -233,7 +108,7 @@ fn a_filter_may_say_another_scheme() {
 #[test]
 fn responses_that_vary_by_scheme_are_cached() {
     let [one] = Backend::group(["one"]);
-    let varnish = Varnish::start(&[
+    let varnish = start(&[
         gateway(&[("http", 80, "HTTP"), ("https", 443, "HTTPS")]),
         services(&[&one]),
         route("r", &["a.test"], &rules("one")),

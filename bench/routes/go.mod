@@ -2,7 +2,10 @@ module copal.dev/bench/routes
 
 go 1.26.0
 
+replace copal.dev/e2e/load => ../../e2e/load
+
 require (
+	copal.dev/e2e/load v0.0.0
 	golang.org/x/sync v0.20.0
 	k8s.io/api v0.36.3
 	k8s.io/apimachinery v0.36.3

@@ -21,6 +21,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"copal.dev/e2e/load/pace"
 )
 
 // A tally is what came of the requests.
@@ -46,6 +48,12 @@ func (t *tally) note(fault string, took time.Duration) {
 	if t.Faults[fault] == 1 {
 		fmt.Fprintln(os.Stderr, time.Now().Format("15:04:05.000"), fault)
 	}
+}
+
+func (t *tally) late() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.Late++
 }
 
 type target struct {
@@ -78,31 +86,10 @@ const inFlight = 100
 
 // send sends requests at a rate until the context ends, and waits for the last answers.
 func send(ctx context.Context, rate int, client *http.Client, to target, t *tally) {
-	tick := time.NewTicker(time.Second / time.Duration(rate))
-	defer tick.Stop()
-	slots := make(chan struct{}, inFlight)
-	var requests sync.WaitGroup
-	defer requests.Wait()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		select {
-		case slots <- struct{}{}:
-		default:
-			t.mu.Lock()
-			t.Late++
-			t.mu.Unlock()
-			continue
-		}
-		requests.Go(func() {
-			defer func() { <-slots }()
-			start := time.Now()
-			t.note(to.get(client), time.Since(start))
-		})
-	}
+	pace.Run(ctx, rate, inFlight, func() {
+		start := time.Now()
+		t.note(to.get(client), time.Since(start))
+	}, t.late)
 }
 
 func main() {

@@ -50,7 +50,7 @@ wait_for 10 "the VCL answers" hello
 
 say "VCL of the golden tests"
 tar -C "$ROOT/tests/golden" -c $(cd "$ROOT/tests/golden" && ls -- */*.vcl) | inside tar -C /run/copal -x
-# Shards first, under the labels that the root hands over to. Nothing is left loaded.
+# Shards first, under the labels that the root hands over to. Roots are discarded, shards stay loaded: hence max_vcl above.
 inside sh -s > "$SCRATCH/golden" <<'SH'
 cd /run/copal
 adm() { varnishadm -n /run/copal/n "$@"; }

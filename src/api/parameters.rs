@@ -13,7 +13,7 @@ use super::logging_policy::LoggingSpec;
 use super::validation::rules;
 
 /// Parameters of varnishd that Copal itself sets, and that what it generates relies on.
-pub const OWN_PARAMETERS: [&str; 14] = [
+const OWN_PARAMETERS: [&str; 14] = [
     "cc_command",
     "cli_limit",
     "default_ttl",

@@ -147,7 +147,7 @@ impl Field {
         Self::NAMED.iter().find(|(known, _)| *known == name).map(|(_, field)| field.clone())
     }
 
-    /// The field's name; headers have none.
+    /// The field's name, also in JSON; headers have none.
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {
         Self::NAMED.iter().find(|(_, field)| field == self).map(|(name, _)| *name)

@@ -11,6 +11,12 @@ use sha2::{Digest, Sha256};
 use super::hex;
 pub use crate::model::Certificate;
 
+/// The reloader's state folder in a pod.
+pub const POD_STATE: &str = "/run/copal";
+
+/// The folder in which the relay finds its task, below the reloader's state folder.
+pub const FOLDER: &str = "relay";
+
 /// The name of a certificate: [`certificate_id`].
 pub type CertificateId = String;
 
@@ -54,6 +60,9 @@ pub struct Relay {
     /// Endpoints that varnishd goes to through the relay, each by a unix socket of its own: [`upstream_socket`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<UpstreamId, Upstream>,
+    /// What to show to endpoints that ask for a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<CertificateId>,
 }
 
 impl Relay {
@@ -68,10 +77,10 @@ impl Relay {
         let own = self.listen.values().flat_map(|listener| listener.certificates.values().flatten());
         let clients = self.listen.values().filter_map(|listener| listener.clients.as_ref());
         let clients = clients.flat_map(|clients| &clients.authorities);
-        let upstreams = self.upstreams.values().filter_map(|upstream| upstream.tls.as_ref());
-        let upstreams =
-            upstreams.flat_map(|tls| tls.authorities.iter().flatten().chain(&tls.client_certificate));
-        own.chain(clients).chain(upstreams).collect()
+        let upstreams = self.upstreams.values().flat_map(Upstream::with_mirrors);
+        let upstreams = upstreams.filter_map(|upstream| upstream.tls.as_ref());
+        let upstreams = upstreams.flat_map(|tls| tls.authorities.iter().flatten());
+        own.chain(clients).chain(upstreams).chain(&self.client_certificate).collect()
     }
 }
 
@@ -138,9 +147,6 @@ pub struct UpstreamTls {
     /// Who may have issued it; none stands for those that the system trusts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorities: Option<Vec<CertificateId>>,
-    /// What to show when asked for a certificate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_certificate: Option<CertificateId>,
 }
 
 /// A name in a certificate (RFC 5280, section 4.2.1.6).
@@ -169,8 +175,23 @@ impl Upstream {
     #[must_use]
     pub fn id(&self) -> UpstreamId {
         // Plain data always has a JSON form.
-        hex(&Sha256::digest(serde_json::to_vec(self).unwrap_or_default()), 12)
+        hex(&Sha256::digest(serde_json::to_vec(self).unwrap_or_default()), UPSTREAM_ID_BYTES)
     }
+
+    /// It and the endpoints of its mirrors.
+    /// It, and those that get copies of its requests.
+    pub fn with_mirrors(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.mirrors.iter().flat_map(|mirror| &mirror.endpoints))
+    }
+}
+
+/// Bytes of the hash in an upstream's name.
+const UPSTREAM_ID_BYTES: usize = 12;
+
+/// Whether a text looks like the name of an upstream, and so can be the name of a socket.
+#[must_use]
+pub fn is_upstream_id(text: &str) -> bool {
+    text.len() == 2 * UPSTREAM_ID_BYTES && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The unix socket of an upstream, below the folder in which the relay finds its task.
@@ -215,6 +236,24 @@ mod tests {
         assert!(!plain.manifest.listens() && one.listens());
         let none = plain.clone().with_relay(None, Certificates::new());
         assert_eq!(none.manifest.revision, plain.manifest.revision);
+    }
+
+    #[test]
+    fn the_certificates_of_upstreams_and_their_mirrors_are_told() {
+        let tls = |authority: &str| UpstreamTls {
+            server_name: "a.example".into(),
+            names: Vec::new(),
+            authorities: Some(vec![authority.into()]),
+        };
+        let address = SocketAddr::from(([192, 0, 2, 1], 443));
+        let plain = Upstream { address, http2: false, tls: None, mirrors: Vec::new() };
+        let mirrored = Upstream { tls: Some(tls("2")), ..plain.clone() };
+        let mirror = Mirror { endpoints: vec![mirrored], numerator: 1, denominator: 1 };
+        let upstream = Upstream { tls: Some(tls("1")), mirrors: vec![mirror], ..plain };
+        assert!(is_upstream_id(&upstream.id()) && !is_upstream_id("../x"));
+        let (upstreams, client_certificate) = ([(upstream.id(), upstream)].into(), Some("3".into()));
+        let relay = Relay { upstreams, client_certificate, ..Relay::default() };
+        assert_eq!(relay.certificates().into_iter().collect::<Vec<_>>(), ["1", "2", "3"]);
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct CertificateFolder {
     folder: PathBuf,
     /// Those that are there and whole.
     present: BTreeSet<CertificateId>,
+    /// Whether there is nothing else in the folder.
+    is_swept: bool,
 }
 
 impl CertificateFolder {
@@ -44,7 +46,7 @@ impl CertificateFolder {
     pub fn open(folder: &Path) -> Result<Self, BundleFolderError> {
         let ids = files::stems(&folder.join(FOLDER), KEY)?;
         let present = ids.into_iter().filter(|id| read(folder, id).is_ok()).collect();
-        Ok(Self { folder: folder.to_owned(), present })
+        Ok(Self { folder: folder.to_owned(), present, is_swept: false })
     }
 
     /// Writes those that are not there yet; of a pair, the key goes first.
@@ -72,25 +74,34 @@ impl CertificateFolder {
         if !is_certificate_id(id) {
             return Err(BundleFolderError::Name(id.clone()));
         }
+        let is_swept = std::mem::replace(&mut self.is_swept, false);
         files::replace(&self.path(id, KEY), &certificate.key, Access::Owner)?;
         files::replace(&self.path(id, CHAIN), &certificate.chain, Access::Owner)?;
         self.present.insert(id.clone());
+        self.is_swept = is_swept;
         Ok(())
     }
 
-    /// Removes those that are not to be kept.
+    /// Removes those that are not to be kept. The folder is looked through the first time only.
     ///
     /// # Errors
     /// When something cannot be removed.
     pub fn sweep(&mut self, is_kept: impl Fn(&str) -> bool) -> Result<(), BundleFolderError> {
-        for extension in [KEY, CHAIN] {
-            for id in files::stems(&self.folder.join(FOLDER), extension)? {
-                if !is_kept(&id) {
-                    self.present.remove(&id);
-                    files::remove(&self.path(&id, extension))?;
-                }
+        let mut stale: BTreeSet<_> = self.present.iter().filter(|id| !is_kept(id)).cloned().collect();
+        if !self.is_swept {
+            for extension in [KEY, CHAIN] {
+                let found = files::stems(&self.folder.join(FOLDER), extension)?;
+                stale.extend(found.into_iter().filter(|id| !is_kept(id)));
             }
         }
+        // One that cannot be removed is looked for again.
+        self.is_swept = false;
+        for id in &stale {
+            self.present.remove(id);
+            files::remove(&self.path(id, KEY))?;
+            files::remove(&self.path(id, CHAIN))?;
+        }
+        self.is_swept = true;
         Ok(())
     }
 

@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod changes;
 mod files;
 pub mod relay;
+pub mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -214,7 +215,18 @@ impl BundleFolder {
 /// # Errors
 /// When there is none, or any part of it is missing or not intact.
 pub fn read(folder: &Path, known: Option<&Bundle>) -> Result<Bundle, BundleFolderError> {
-    let manifest = read_manifest(folder)?;
+    read_files(folder, read_manifest(folder)?, known)
+}
+
+/// As [`read`], for a manifest that has been read already.
+///
+/// # Errors
+/// When any part of the bundle is missing or not intact.
+pub fn read_files(
+    folder: &Path,
+    manifest: Manifest,
+    known: Option<&Bundle>,
+) -> Result<Bundle, BundleFolderError> {
     let named = Named::by(&manifest);
     let mut files = BTreeMap::new();
     for name in named.vcls {
@@ -279,6 +291,9 @@ fn check_relay(relay: &Relay) -> Result<(), BundleFolderError> {
     let names = relay.listen.values().flat_map(|listener| listener.certificates.keys());
     if let Some(name) = names.into_iter().find(|name| !is_server_name(name)) {
         return Err(BundleFolderError::ServerName(name.clone()));
+    }
+    if let Some((id, _)) = relay.upstreams.iter().find(|(id, upstream)| **id != upstream.id()) {
+        return Err(BundleFolderError::Name(id.clone()));
     }
     let strange = relay.certificates().into_iter().find(|id| !is_certificate_id(id));
     strange.map_or(Ok(()), |id| Err(BundleFolderError::Name(id.clone())))

@@ -14,6 +14,7 @@ use crate::api::crds;
 use crate::bundle::Bundle;
 use crate::bundle_folder::{BundleFolder, BundleFolderError};
 use crate::controllers::cluster::{self, ReadError};
+use crate::controllers::operator::settings;
 use crate::controllers::world::World;
 use crate::explain::{self, Request};
 use crate::model::{Model, ObjectKey, Scheme, normalise};
@@ -23,7 +24,7 @@ use crate::standalone::output;
 use crate::standalone::site::Site;
 use crate::status::{Context, Programmed};
 use crate::telemetry::chain;
-use crate::translate::{Addressing, Settings, translate};
+use crate::translate::{CONTROLLER_NAME, translate};
 
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +70,7 @@ pub fn render(args: &RenderArgs) -> Result<ExitCode, CommandError> {
     let bundle = site.build().bundle;
     match &args.out {
         Some(out) => write(&bundle, out)?,
-        None => print(&listing(&bundle))?,
+        None => print(&listing(&bundle)?)?,
     }
     Ok(code)
 }
@@ -111,8 +112,7 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, CommandError> {
         (site.build().translation.shared_model().clone(), request(args, args.port_offset), code)
     } else {
         let (world, code) = read_cluster()?;
-        let settings = Settings { addressing: Addressing::PerGateway, ..Settings::default() };
-        let models = translate(world.snapshot(), &settings).models;
+        let models = translate(world.snapshot(), &settings(CONTROLLER_NAME)).models;
         let request = request(args, 0);
         (choose(models, args.gateway.as_ref(), &request)?, request, code)
     };
@@ -133,8 +133,7 @@ fn choose(
     named: Option<&ObjectKey>,
     request: &Request,
 ) -> Result<Model, CommandError> {
-    let host = request.headers.iter().find(|(name, _)| name == "host");
-    let host = normalise(host.map(|(_, value)| value.as_str()).unwrap_or_default());
+    let host = normalise(request.host());
     if let Some(named) = named {
         let unknown =
             || CommandError::Gateway(format!("Gateway {named} is not there, or not served by Copal"));
@@ -236,14 +235,17 @@ fn write(bundle: &Bundle, out: &Path) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// All VCL files one after the other, the root first.
-fn listing(bundle: &Bundle) -> String {
+/// All VCL files one after the other, the root first; then what the relay has to do, if there is something.
+fn listing(bundle: &Bundle) -> Result<String, CommandError> {
     let manifest = &bundle.manifest;
     let root = manifest.root.iter().map(|name| (name, "root".to_owned()));
     let shards = manifest.labels.iter().map(|(label, name)| (name, format!("label {label}")));
     let text = |name| bundle.files.get(name).map(AsRef::as_ref).unwrap_or_default();
     let files = root.chain(shards).map(|(name, role)| format!("# ==> {name}.vcl ({role})\n{}\n", text(name)));
-    files.collect::<Vec<_>>().concat()
+    let relay = manifest.relay.as_ref().map(serde_json::to_string_pretty).transpose();
+    let relay = relay.map_err(|error| CommandError::Form(error.to_string()))?;
+    let relay = relay.map(|json| format!("# ==> relay\n{json}\n"));
+    Ok(files.chain(relay).collect())
 }
 
 /// A reader that has seen enough (`| head`) is no error.
@@ -259,6 +261,7 @@ fn print(text: &str) -> Result<(), CommandError> {
 mod tests {
     use super::*;
     use crate::bundle::VclFile;
+    use crate::bundle::relay::{Certificates, Relay, TlsListener};
 
     #[test]
     fn the_listing_has_the_root_first_and_says_what_each_file_is() {
@@ -267,6 +270,12 @@ mod tests {
         let (root, shard) = (bundle.manifest.root.clone().unwrap(), &bundle.manifest.labels["copal_s1"]);
         let expected =
             format!("# ==> {root}.vcl (root)\nroot\n\n# ==> {shard}.vcl (label copal_s1)\none\n\n");
-        assert_eq!(listing(&bundle), expected);
+        assert_eq!(listing(&bundle).unwrap(), expected);
+        let relay = Relay { listen: [(443, TlsListener::default())].into(), ..Relay::default() };
+        let listing = listing(&bundle.with_relay(Some(relay), Certificates::new())).unwrap();
+        let (vcl, json) = listing.split_once("# ==> relay\n").unwrap();
+        assert_eq!(vcl, expected);
+        let json: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!(json, serde_json::json!({"listen": {"443": {"certificates": {}}}}));
     }
 }

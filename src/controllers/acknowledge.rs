@@ -79,10 +79,9 @@ pub async fn acknowledge(mut question: Question, told: impl Fn(Acknowledged)) {
                 clients.entry(pod.address).or_insert_with(|| ReloaderClient::new(address));
             }
             let asked = ask(&bundle, &pods, &clients);
-            let mut changes = question.clone();
             let answer = tokio::select! {
                 biased;
-                ended = changed(&mut changes) => if ended { return } else { continue },
+                ended = changed(&mut question) => if ended { return } else { continue },
                 answer = asked => answer,
             };
             pause = if answer.serving < answer.pods || answer.pods == 0 { AGAIN } else { CHECK };

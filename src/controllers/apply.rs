@@ -7,7 +7,7 @@ use kube::{Api, Client};
 use serde_json::json;
 
 use super::outbox::Job;
-use super::watches::status_resource;
+use super::watches::resource;
 use crate::infra::names::FIELD_MANAGER;
 use crate::snapshot::ObjectKey;
 
@@ -80,7 +80,7 @@ pub async fn delete(
 /// # Errors
 /// What the API server says.
 pub async fn write_status(client: Client, job: &Job) -> kube::Result<DynamicObject> {
-    let resource = status_resource(job.id.kind);
+    let resource = resource(job.id.kind);
     let ObjectKey { namespace, name } = &job.id.key;
     let api: Api<DynamicObject> = if namespace.is_empty() {
         Api::all_with(client, &resource)

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::acknowledge::{Acknowledged, Question, acknowledge};
 use super::engine::Input;
 use super::progress::Progress;
-use super::publish::{Wanted, publish};
+use super::publish::{PlaneObjects, Wanted, publish};
 use super::world::{Pod, World};
 use crate::bundle::logging::Logging;
 use crate::infra::{self, names};
@@ -79,10 +79,6 @@ impl DataPlanes {
         self.entries.retain(|gateway, _| translation.report.gateways.contains_key(gateway));
         for (gateway, plane) in &translation.planes {
             let Some(model) = translation.models.get(gateway) else { continue };
-            // Nothing to listen on, and nothing that would have to stop listening.
-            if model.ports.is_empty() && !self.entries.contains_key(gateway) {
-                continue;
-            }
             let leftovers = self.renamed(gateway, plane);
             let tools = &self.tools;
             let entry = self.entries.entry(gateway.clone());
@@ -98,7 +94,7 @@ impl DataPlanes {
             return Vec::new();
         }
         let before = self.entries.remove(gateway).and_then(|entry| entry.wanted.borrow().clone());
-        before.map(|before| before.objects.to_vec()).unwrap_or_default()
+        before.map(|before| before.objects.wanted.clone()).unwrap_or_default()
     }
 
     /// Something of a data plane was deleted.
@@ -210,7 +206,7 @@ impl Entry {
         };
         let objects = match &before {
             Some(before) if self.plane == *plane => Arc::clone(&before.objects),
-            _ => Arc::new(infra::desired(gateway, plane, &tools.settings)),
+            _ => Arc::new(self.objects(tools, gateway, plane)),
         };
         let same = before.as_ref().is_some_and(|before| {
             Arc::ptr_eq(&before.bundle, &bundle) && Arc::ptr_eq(&before.objects, &objects)
@@ -220,11 +216,18 @@ impl Entry {
         }
         self.progress.want(&bundle.manifest.revision, now);
         self.plane = plane.clone();
-        let metadata = infra::metadata(gateway, plane);
         let losses = before.map(|it| it.losses).unwrap_or_default();
+        self.wanted.send_replace(Some(Wanted { bundle, objects, losses }));
+    }
+
+    fn objects(&self, tools: &Tools, gateway: &ObjectKey, plane: &DataPlane) -> PlaneObjects {
         let unwanted = infra::unwanted(gateway, plane).into_iter().chain(self.leftovers.iter().cloned());
-        let (unwanted, uid) = (Arc::new(unwanted.collect()), plane.uid.clone());
-        self.wanted.send_replace(Some(Wanted { bundle, objects, unwanted, metadata, uid, losses }));
+        PlaneObjects {
+            wanted: infra::desired(gateway, plane, &tools.settings),
+            unwanted: unwanted.collect(),
+            metadata: infra::metadata(gateway, plane),
+            uid: plane.uid.clone(),
+        }
     }
 
     fn render(&mut self, model: &Model, logging: Option<&Logging>) -> crate::bundle::Bundle {

@@ -6,7 +6,7 @@
 //!                                 └→ statuses → outbox ◀ acknowledgements
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +28,7 @@ use super::world::{Effect, World};
 use super::writer::{self, Writer, Wrote};
 use crate::snapshot::{Kind, ObjectId, ObjectKey};
 use crate::status;
+use crate::translate::report::BackendTlsPolicyReport;
 use crate::translate::{Report, Settings, Translator};
 
 /// Changes that come within this time of the last translation are taken together.
@@ -86,8 +87,8 @@ struct Stale {
     changes: u32,
     /// Statuses of classes, Gateways and ListenerSets.
     parents: bool,
-    /// Routes that may have entries of ours without being ours.
-    routes: BTreeSet<ObjectId>,
+    /// Routes and BackendTLSPolicies that may have entries of ours without being ours.
+    entries: BTreeSet<ObjectId>,
 }
 
 impl Engine {
@@ -194,7 +195,9 @@ impl Engine {
         self.stale.changes += u32::from(inputs);
         for id in live {
             self.outbox.look_again(&id);
-            self.stale.routes.extend(matches!(id.kind, Kind::HttpRoute | Kind::TlsRoute).then_some(id));
+            if matches!(id.kind, Kind::HttpRoute | Kind::TlsRoute | Kind::BackendTlsPolicy) {
+                self.stale.entries.insert(id);
+            }
         }
         for gateway in lost {
             self.planes.lost(&gateway);
@@ -206,7 +209,7 @@ impl Engine {
 
     fn wrote(&mut self, wrote: &Wrote) {
         if let Some(object) = &wrote.object {
-            self.world.wrote(&wrote.job.id, object);
+            self.world.wrote(&wrote.job, object);
         }
         let version = wrote.object.as_ref().and_then(|it| it.metadata.resource_version.clone());
         self.metrics.status_written(wrote.job.id.kind, wrote.outcome);
@@ -222,7 +225,7 @@ impl Engine {
         if std::mem::take(&mut self.stale.parents) {
             self.say_parents(now);
         }
-        for id in std::mem::take(&mut self.stale.routes) {
+        for id in std::mem::take(&mut self.stale.entries) {
             self.say_nothing_of(id);
         }
         for job in self.outbox.take(now, |id| self.world.live(id)) {
@@ -242,6 +245,7 @@ impl Engine {
         self.metrics.planes(self.planes.count());
         let before = std::mem::replace(&mut self.report, translation.report);
         self.say_routes(&before);
+        self.say_backend_tls_policies(&before.backend_tls_policies);
     }
 
     /// Wants the statuses of the routes of which something else is to be said than before.
@@ -254,24 +258,44 @@ impl Engine {
                 self.outbox.want(ObjectId { kind, key: key.clone() }, json(&status));
             }
             let gone = before.keys().filter(|key| !now.contains_key(*key));
-            self.stale.routes.extend(gone.map(|key| ObjectId { kind, key: key.clone() }));
+            self.stale.entries.extend(gone.map(|key| ObjectId { kind, key: key.clone() }));
         }
     }
 
-    /// Takes our entries out of the status of a route that is not ours (any more).
+    /// Wants the statuses of the BackendTLSPolicies of which something else is to be said than before.
+    fn say_backend_tls_policies(&mut self, before: &BTreeMap<ObjectKey, BackendTlsPolicyReport>) {
+        let time = Time(Timestamp::now());
+        let id = |key: &ObjectKey| ObjectId { kind: Kind::BackendTlsPolicy, key: key.clone() };
+        for (key, report) in &self.report.backend_tls_policies {
+            if before.get(key) != Some(report) {
+                let status = status::backend_tls_policy(report, &self.settings, &time);
+                self.outbox.want(id(key), json(&status));
+            }
+        }
+        let gone = before.keys().filter(|key| !self.report.backend_tls_policies.contains_key(*key));
+        self.stale.entries.extend(gone.map(id));
+    }
+
+    /// Takes our entries out of the status of a route or policy that is not ours (any more).
     fn say_nothing_of(&mut self, id: ObjectId) {
-        if self.report.routes_of(id.kind).contains_key(&id.key) {
+        let (ours, nothing) = match id.kind {
+            Kind::BackendTlsPolicy => {
+                (self.report.backend_tls_policies.contains_key(&id.key), json!({"ancestors": []}))
+            }
+            kind => (self.report.routes_of(kind).contains_key(&id.key), json!({"parents": []})),
+        };
+        if ours {
             return;
         }
         let status = self.world.live(&id).and_then(|live| live.status.as_ref());
         if status.is_some_and(|status| status::is_ours(status, &self.settings.controller_name)) {
-            self.outbox.want(id, json!({"parents": []}));
+            self.outbox.want(id, nothing);
         } else {
             self.outbox.forget(&id);
         }
     }
 
-    /// Wants the statuses of everything but routes.
+    /// Wants the statuses of everything but routes and the policies of their backends.
     fn say_parents(&mut self, now: Duration) {
         self.turns = self.planes.next_change(now);
         let context = self.planes.context(&self.report, &self.world, now, Time(Timestamp::now()));

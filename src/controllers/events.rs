@@ -9,7 +9,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use serde_json::Value;
 use tracing::debug;
 
-use super::watches::status_resource;
+use super::watches::resource;
 use crate::snapshot::Kind;
 
 /// Who publishes Events.
@@ -78,7 +78,7 @@ impl Announcer {
 
     /// Publishes notices of an object. An Event that is lost is no harm: the status says it too.
     pub async fn announce(&self, object: &DynamicObject, kind: Kind, notices: Vec<Notice>) {
-        let reference = object.object_ref(&status_resource(kind));
+        let reference = object.object_ref(&resource(kind));
         for notice in notices {
             let event = Event {
                 type_: if notice.warning { EventType::Warning } else { EventType::Normal },

@@ -119,12 +119,7 @@ pub async fn run(options: Options) -> Result<(), OperatorError> {
 }
 
 fn assemble(options: &Options, client: &Client, inputs: &mpsc::UnboundedSender<Input>) -> (Engine, Sources) {
-    let settings = Settings {
-        controller_name: options.controller_name.clone(),
-        addressing: Addressing::PerGateway,
-        reserved_ports: infra::RESERVED_PORTS,
-        ..Settings::default()
-    };
+    let settings = settings(&options.controller_name);
     let infra = infra::Settings { image: options.data_plane_image.clone() };
     let tools = Tools { client: client.clone(), settings: infra, inputs: inputs.clone() };
     let announcer = Arc::new(Announcer::new(client.clone()));
@@ -133,6 +128,17 @@ fn assemble(options: &Options, client: &Client, inputs: &mpsc::UnboundedSender<I
     let sources = Sources { ready: readiness.flag(), metrics: Arc::clone(&metrics) };
     let planes = DataPlanes::new(tools);
     (Engine::new(writer, settings, planes, readiness, metrics, inputs.clone()), sources)
+}
+
+/// What translations of a cluster's resources depend on.
+#[must_use]
+pub fn settings(controller_name: &str) -> Settings {
+    Settings {
+        controller_name: controller_name.to_owned(),
+        addressing: Addressing::PerGateway,
+        reserved_ports: infra::RESERVED_PORTS,
+        ..Settings::default()
+    }
 }
 
 /// Tells the engine when it may write; ends when it may not any more.

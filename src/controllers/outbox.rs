@@ -89,11 +89,6 @@ impl Outbox {
         }
     }
 
-    /// Everything has to be looked at again.
-    pub fn look_at_all(&mut self) {
-        self.due = self.wanted.keys().cloned().collect();
-    }
-
     /// The writes to begin now. An object that is not there (yet) is left alone.
     pub fn take<'a>(&mut self, now: Duration, live: impl Fn(&ObjectId) -> Option<&'a Live>) -> Vec<Job> {
         let mut jobs = Vec::new();
@@ -108,9 +103,12 @@ impl Outbox {
         jobs
     }
 
-    /// When to look again, if nothing else happens.
+    /// When to look again, if nothing else happens: not before a write has ended where no other may begin.
     #[must_use]
     pub fn next_due(&self) -> Option<Duration> {
+        if self.in_flight.len() >= IN_FLIGHT {
+            return None;
+        }
         let waiting = self.due.iter().filter(|id| !self.in_flight.contains(*id));
         waiting.map(|id| self.not_before.get(id).copied().unwrap_or_default()).min()
     }
@@ -161,7 +159,7 @@ mod tests {
     }
 
     fn live(version: &str, status: Value) -> Live {
-        Live { resource_version: Some(version.into()), status: Some(status), uid: None }
+        Live { resource_version: Some(version.into()), status: Some(status) }
     }
 
     const NOW: Duration = Duration::from_secs(100);
@@ -248,5 +246,6 @@ mod tests {
         }
         assert_eq!(outbox.take(NOW, |_| Some(&there)).len(), IN_FLIGHT);
         assert_eq!(outbox.take(NOW, |_| Some(&there)).len(), 0);
+        assert_eq!(outbox.next_due(), None, "the next one begins when one has ended");
     }
 }

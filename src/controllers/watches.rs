@@ -170,7 +170,7 @@ pub(super) fn input_resource(kind: Kind) -> (ApiResource, TypeMeta) {
     (resource, types)
 }
 
-fn resource(kind: Kind) -> ApiResource {
+pub(super) fn resource(kind: Kind) -> ApiResource {
     let gateway = |version: &str| GroupVersionKind::gvk(GATEWAY_GROUP, version, &kind.to_string());
     let core = || GroupVersionKind::gvk("", "v1", &kind.to_string());
     let copal = || GroupVersionKind::gvk(api::GROUP, api::VERSION, &kind.to_string());
@@ -181,6 +181,7 @@ fn resource(kind: Kind) -> ApiResource {
         Kind::HttpRoute => ApiResource::from_gvk_with_plural(&gateway("v1"), "httproutes"),
         Kind::TlsRoute => ApiResource::from_gvk_with_plural(&gateway("v1"), "tlsroutes"),
         Kind::ReferenceGrant => ApiResource::from_gvk_with_plural(&gateway("v1beta1"), "referencegrants"),
+        Kind::BackendTlsPolicy => ApiResource::from_gvk_with_plural(&gateway("v1"), "backendtlspolicies"),
         Kind::Service => ApiResource::from_gvk_with_plural(&core(), "services"),
         Kind::Namespace => ApiResource::from_gvk_with_plural(&core(), "namespaces"),
         Kind::Secret => ApiResource::from_gvk_with_plural(&core(), "secrets"),
@@ -192,12 +193,6 @@ fn resource(kind: Kind) -> ApiResource {
             ApiResource::from_gvk_with_plural(&gvk, "endpointslices")
         }
     }
-}
-
-/// The API resource of a kind whose status is written.
-#[must_use]
-pub fn status_resource(kind: Kind) -> ApiResource {
-    resource(kind)
 }
 
 fn owned(kind: Owned) -> ApiResource {

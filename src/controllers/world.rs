@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DynamicObject;
 use serde_json::Value;
 
+use super::outbox::Job;
 use crate::infra::names;
 use crate::snapshot::{Kind, Object, ObjectId, ObjectKey, ParseError, Snapshot};
+use crate::translate::names_config_map;
 
 /// A kind of which data planes are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,8 +58,6 @@ pub struct Live {
     pub resource_version: Option<String>,
     /// As it is in the cluster.
     pub status: Option<Value>,
-    /// For Events.
-    pub uid: Option<String>,
 }
 
 /// A data plane's pod.
@@ -93,7 +94,8 @@ pub struct World {
     pods: BTreeMap<ObjectKey, (ObjectKey, Option<Pod>)>,
     /// While a watch lists anew: what it has not listed yet.
     unlisted: BTreeMap<Source, BTreeSet<ObjectKey>>,
-    known: BTreeMap<Source, BTreeSet<ObjectKey>>,
+    /// What each watch knows of, and the Gateway whose data plane needs it.
+    known: BTreeMap<Source, BTreeMap<ObjectKey, Option<ObjectKey>>>,
 }
 
 impl World {
@@ -126,7 +128,9 @@ impl World {
     /// When it cannot be read: what was known of it stays in force.
     pub fn applied(&mut self, source: Source, object: DynamicObject) -> Result<Effect, ParseError> {
         let key = key(&object);
-        self.known.entry(source).or_default().insert(key.clone());
+        // A data plane does without any one of its pods.
+        let needed_by = gateway_of(&object).filter(|_| source != Source::Pods);
+        self.known.entry(source).or_default().insert(key.clone(), needed_by);
         if let Some(unlisted) = self.unlisted.get_mut(&source) {
             unlisted.remove(&key);
         }
@@ -139,35 +143,32 @@ impl World {
 
     /// An object is gone.
     pub fn deleted(&mut self, source: Source, object: &DynamicObject) -> Effect {
-        let key = key(object);
-        if let Some(known) = self.known.get_mut(&source) {
-            known.remove(&key);
-        }
-        let mut effect = self.gone(source, key);
-        effect.lost.extend(gateway_of(object).filter(|_| source != Source::Pods));
-        effect
+        self.gone(source, key(object))
     }
 
     /// A watch begins to list all its objects.
     pub fn restarted(&mut self, source: Source) {
-        self.unlisted.insert(source, self.known.get(&source).cloned().unwrap_or_default());
+        let known = self.known.get(&source).into_iter().flat_map(BTreeMap::keys);
+        self.unlisted.insert(source, known.cloned().collect());
     }
 
     /// A watch has listed all its objects: what was not among them is gone.
     pub fn listed(&mut self, source: Source) -> Effect {
         let mut effect = Effect::default();
         for key in self.unlisted.remove(&source).unwrap_or_default() {
-            if let Some(known) = self.known.get_mut(&source) {
-                known.remove(&key);
-            }
             effect.add(self.gone(source, key));
         }
         effect
     }
 
-    /// A status was written: this is what the object is now.
-    pub fn wrote(&mut self, id: &ObjectId, object: &DynamicObject) {
-        self.live.insert(id.clone(), live(object));
+    /// A status was written: this is what the object is now, unless its watch has told of something newer, or that it
+    /// is gone.
+    pub fn wrote(&mut self, job: &Job, object: &DynamicObject) {
+        if let Some(known) = self.live.get_mut(&job.id)
+            && known.resource_version == job.resource_version
+        {
+            *known = live(object);
+        }
     }
 
     fn input(&mut self, kind: Kind, object: DynamicObject) -> Result<Effect, ParseError> {
@@ -185,9 +186,15 @@ impl World {
         // A DynamicObject is made of JSON, so it always has a JSON form.
         let value = serde_json::to_value(object).unwrap_or_default();
         if let Some(object) = Object::parse(value)? {
-            effect.inputs |= self.snapshot.insert(object);
+            let id = object.id();
+            effect.inputs |= self.snapshot.insert(object) && self.is_input(&id);
         }
         Ok(effect)
+    }
+
+    /// Whether an object that is another, or gone, matters to the translation now.
+    fn is_input(&self, id: &ObjectId) -> bool {
+        id.kind != Kind::ConfigMap || names_config_map(&self.snapshot, &id.key)
     }
 
     fn pod(&mut self, key: ObjectKey, object: &DynamicObject) -> Effect {
@@ -199,18 +206,18 @@ impl World {
     }
 
     fn gone(&mut self, source: Source, key: ObjectKey) -> Effect {
+        let needed_by = self.known.get_mut(&source).and_then(|known| known.remove(&key)).flatten();
+        let mut effect = Effect { lost: needed_by.into_iter().collect(), ..Effect::default() };
         match source {
             Source::Input(kind) => {
                 let id = ObjectId { kind, key };
                 self.live.remove(&id);
-                Effect { inputs: self.snapshot.remove(&id), ..Effect::default() }
+                effect.inputs = self.snapshot.remove(&id) && self.is_input(&id);
             }
-            Source::Pods => {
-                let gone = self.pods.remove(&key).map(|(gateway, _)| gateway);
-                Effect { pods: gone.into_iter().collect(), ..Effect::default() }
-            }
-            Source::Owned(_) => Effect::default(),
+            Source::Pods => effect.pods.extend(self.pods.remove(&key).map(|(gateway, _)| gateway)),
+            Source::Owned(_) => {}
         }
+        effect
     }
 }
 
@@ -233,6 +240,7 @@ fn has_our_status(kind: Kind) -> bool {
         | Kind::ListenerSet
         | Kind::HttpRoute
         | Kind::TlsRoute
+        | Kind::BackendTlsPolicy
         | Kind::VarnishLoggingPolicy => true,
         Kind::ReferenceGrant
         | Kind::Service
@@ -246,12 +254,11 @@ fn has_our_status(kind: Kind) -> bool {
 
 /// The Gateway whose data plane an object is a part of.
 fn gateway_of(object: &DynamicObject) -> Option<ObjectKey> {
-    let labels = object.metadata.labels.as_ref()?;
+    let ObjectMeta { labels, annotations, namespace, .. } = &object.metadata;
+    let labels = labels.as_ref()?;
     labels.get(names::MANAGED_BY).filter(|it| *it == names::MANAGER)?;
-    let namespace = object.metadata.namespace.clone().unwrap_or_default();
-    // A name that is too long for a label is in an annotation.
-    let whole = object.metadata.annotations.as_ref().and_then(|it| it.get(names::GATEWAY));
-    Some(ObjectKey::new(namespace, whole.or_else(|| labels.get(names::GATEWAY_LABEL))?.as_str()))
+    let name = names::gateway_of(labels, annotations.as_ref())?;
+    Some(ObjectKey::new(namespace.clone().unwrap_or_default(), name))
 }
 
 fn key(object: &DynamicObject) -> ObjectKey {
@@ -263,7 +270,6 @@ fn live(object: &DynamicObject) -> Live {
     Live {
         resource_version: object.metadata.resource_version.clone(),
         status: object.data.get("status").cloned(),
-        uid: object.metadata.uid.clone(),
     }
 }
 
@@ -312,6 +318,7 @@ mod tests {
     }
 
     const ROUTES: Source = Source::Input(Kind::HttpRoute);
+    const MAPS: Source = Source::Owned(Owned::ConfigMap);
 
     fn id(name: &str) -> ObjectId {
         ObjectId { kind: Kind::HttpRoute, key: ObjectKey::new("a", name) }
@@ -325,6 +332,29 @@ mod tests {
         assert_eq!(effect, Effect { live: [id("r")].into(), ..Effect::default() });
         assert_eq!(world.live(&id("r")).unwrap().resource_version.as_deref(), Some("2"));
         assert!(world.applied(ROUTES, route("r", "3", "other", &json!({"parents": []}))).unwrap().inputs);
+    }
+
+    #[test]
+    fn a_config_map_that_nobody_names_changes_no_input() {
+        const CONFIG_MAPS: Source = Source::Input(Kind::ConfigMap);
+        const POLICIES: Source = Source::Input(Kind::BackendTlsPolicy);
+        let config_map = |content: &str| {
+            let metadata = json!({"name": "ca", "namespace": "a"});
+            let data = json!({"ca.crt": content});
+            object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}))
+        };
+        let references = json!([{"group": "", "kind": "ConfigMap", "name": "ca"}]);
+        let policy = object(json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "BackendTLSPolicy",
+            "metadata": {"name": "p", "namespace": "a"},
+            "spec": {"targetRefs": [], "validation": {"hostname": "a.test", "caCertificateRefs": references}},
+        }));
+        let mut world = World::default();
+        assert!(!world.applied(CONFIG_MAPS, config_map("1")).unwrap().inputs);
+        assert!(world.applied(POLICIES, policy).unwrap().inputs);
+        assert!(world.applied(CONFIG_MAPS, config_map("2")).unwrap().inputs);
+        assert!(!world.applied(CONFIG_MAPS, config_map("2")).unwrap().inputs, "it is the same");
+        assert!(world.deleted(CONFIG_MAPS, &config_map("2")).inputs);
     }
 
     #[test]
@@ -369,9 +399,47 @@ mod tests {
 
     #[test]
     fn something_of_a_data_plane_that_is_deleted_is_told() {
+        let (map, gateway) = (pod("index", "10.0.0.1", false), ObjectKey::new("a", "g"));
+        let watched = || {
+            let mut world = World::default();
+            world.applied(MAPS, map.clone()).unwrap();
+            world
+        };
+        assert_eq!(watched().deleted(MAPS, &map).lost, [gateway.clone()].into());
+        let mut world = watched();
+        world.restarted(MAPS);
+        assert_eq!(world.listed(MAPS).lost, [gateway].into(), "it was deleted while nobody watched");
+        world.restarted(MAPS);
+        assert_eq!(world.listed(MAPS), Effect::default(), "that is told once");
+    }
+
+    #[test]
+    fn an_object_is_of_the_gateway_of_its_label_if_the_operator_made_it() {
+        let mut forged = pod("x", "10.0.0.1", false);
+        forged.metadata.annotations = Some([(names::GATEWAY.to_owned(), "other".to_owned())].into());
+        assert_eq!(gateway_of(&forged), Some(ObjectKey::new("a", "g")));
+        forged.metadata.labels.as_mut().unwrap().remove(names::MANAGED_BY);
+        assert_eq!(gateway_of(&forged), None);
+    }
+
+    #[test]
+    fn a_write_does_not_bring_back_what_has_been_overtaken() {
         let mut world = World::default();
-        let map = pod("index", "10.0.0.1", false);
-        let effect = world.deleted(Source::Owned(Owned::ConfigMap), &map);
-        assert_eq!(effect.lost, [ObjectKey::new("a", "g")].into());
+        let job = |version: &str| Job {
+            id: id("r"),
+            resource_version: Some(version.into()),
+            before: None,
+            status: json!({}),
+        };
+        let version = |world: &World| world.live(&id("r")).and_then(|it| it.resource_version.clone());
+        world.applied(ROUTES, route("r", "1", "h", &json!({}))).unwrap();
+        world.wrote(&job("1"), &route("r", "2", "h", &json!({})));
+        assert_eq!(version(&world).as_deref(), Some("2"));
+        world.applied(ROUTES, route("r", "4", "h", &json!({}))).unwrap();
+        world.wrote(&job("2"), &route("r", "3", "h", &json!({})));
+        assert_eq!(version(&world).as_deref(), Some("4"));
+        world.deleted(ROUTES, &route("r", "4", "h", &json!({})));
+        world.wrote(&job("4"), &route("r", "5", "h", &json!({})));
+        assert_eq!(version(&world), None);
     }
 }

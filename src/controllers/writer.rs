@@ -45,7 +45,7 @@ pub async fn write(writer: Writer, job: Job, inputs: UnboundedSender<Input>) {
         }
     };
     let notices = notable(job.before.as_ref(), &job.status);
-    let notable = object.clone().filter(|_| !notices.is_empty());
+    let notable = object.as_ref().filter(|_| !notices.is_empty()).cloned();
     let kind = job.id.kind;
     // If the engine has ended, nobody needs to know.
     let _ = inputs.send(Input::Wrote(Box::new(Wrote { job, outcome, object })));

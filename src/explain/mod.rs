@@ -7,8 +7,8 @@ mod text;
 use serde::Serialize;
 
 use crate::model::{
-    Branch, Filters, HeaderChange, Model, Outcome, PathRewrite, Redirect, RouteMatch, Rule, Scheme, Share,
-    VirtualHost, normalise,
+    Branch, Filters, Forward, HeaderChange, Mirror, Model, Outcome, PathRewrite, Redirect, RouteMatch, Rule,
+    Scheme, Service, Share, VirtualHost, normalise,
 };
 pub use request::Request;
 
@@ -93,9 +93,22 @@ pub struct ChosenBranch {
     pub filters: Vec<String>,
     /// Ready endpoints of its Service.
     pub endpoints: Vec<String>,
+    /// Who gets copies of what goes to these.
+    pub mirrors: Vec<ChosenMirror>,
     /// The status that the gateway answers with by itself, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+}
+
+/// A Service that requests are copied to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChosenMirror {
+    /// Namespace, name and port.
+    pub service: String,
+    /// The share of requests that are copied, in percent.
+    pub share: f64,
+    /// Its ready endpoints, one of which gets a copy.
+    pub endpoints: Vec<String>,
 }
 
 /// Explains what the model does with a request.
@@ -182,16 +195,14 @@ fn chosen(request: &Request, rule: &Rule) -> Chosen {
         name: rule.id.name.clone(),
         filters,
         branches: rule.branches.iter().map(|branch| chosen_branch(branch, total)).collect(),
-        cache: cache(request),
+        cache: cache(request, rule),
     }
 }
 
 fn chosen_branch(branch: &Branch, total: u32) -> ChosenBranch {
-    let endpoints = match &branch.outcome {
-        Outcome::Forward(it) => Some(&it.backend.endpoints),
-        Outcome::Redirect(_) | Outcome::Fail(_) => None,
-    };
-    let endpoints: Vec<_> = endpoints.into_iter().flatten().map(ToString::to_string).collect();
+    let forward = forward(branch);
+    let endpoints = forward.map(|it| endpoints(&it.backend)).unwrap_or_default();
+    let mirrors = forward.filter(|_| !endpoints.is_empty()).map(|it| it.mirrors.as_slice());
     let status = match &branch.outcome {
         Outcome::Redirect(it) => Some(it.status),
         Outcome::Fail(_) => Some(500),
@@ -202,11 +213,42 @@ fn chosen_branch(branch: &Branch, total: u32) -> ChosenBranch {
         outcome: text::outcome(&branch.outcome),
         filters: text::filters(&branch.filters),
         endpoints,
+        mirrors: mirrors.unwrap_or_default().iter().map(chosen_mirror).collect(),
         status,
     }
 }
 
-fn cache(request: &Request) -> String {
+fn forward(branch: &Branch) -> Option<&Forward> {
+    match &branch.outcome {
+        Outcome::Forward(it) => Some(it),
+        Outcome::Redirect(_) | Outcome::Fail(_) => None,
+    }
+}
+
+fn endpoints(it: &Service) -> Vec<String> {
+    it.endpoints.iter().map(ToString::to_string).collect()
+}
+
+fn chosen_mirror(it: &Mirror) -> ChosenMirror {
+    ChosenMirror {
+        service: it.service.to_string(),
+        share: f64::from(it.numerator) * 100.0 / f64::from(it.denominator.max(1)),
+        endpoints: endpoints(&it.backend),
+    }
+}
+
+/// What the cache does. Of a rule's backends, some may have mirrors and others none.
+fn cache(request: &Request, rule: &Rule) -> String {
+    let mut forwards = rule.branches.iter().filter_map(forward);
+    let others = looked_up(request);
+    match (forwards.clone().all(|it| it.mirrors.is_empty()), forwards.any(|it| it.mirrors.is_empty())) {
+        (true, _) => others,
+        (false, false) => "pass: requests that are copied are not looked up".to_owned(),
+        (false, true) => format!("pass where the request is copied, else {others}"),
+    }
+}
+
+fn looked_up(request: &Request) -> String {
     let carries = |name: &str| request.header(name).is_some();
     if !matches!(request.method.as_str(), "GET" | "HEAD") {
         format!("pass: method {} is not looked up", request.method)
@@ -220,7 +262,11 @@ fn cache(request: &Request) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{HostPattern, TlsPort, VirtualHosts};
+    use std::sync::Arc;
+
+    use crate::model::{
+        HostPattern, ObjectKey, Rewrite, RuleId, ServicePort, Timeouts, TlsPort, VirtualHosts,
+    };
 
     #[test]
     fn what_goes_past_varnish_is_told_by_the_most_specific_name() {
@@ -246,6 +292,60 @@ mod tests {
             assert_eq!(streams, expected.map(|(count, _)| count), "{host}");
             let text = explanation.to_string();
             assert!(expected.is_none_or(|(_, line)| text.contains(line)), "{text}");
+        }
+    }
+
+    fn rule(mirrors: &[&[u32]]) -> Rule {
+        let port = |name: &str| ServicePort { service: ObjectKey::new("default", name), port: 80 };
+        let backend =
+            Arc::new(Service { endpoints: ["10.0.0.1:80".parse().unwrap()].into(), ..Service::default() });
+        let mirror = |numerator: &u32| Mirror {
+            service: port("b"),
+            backend: backend.clone(),
+            numerator: *numerator,
+            denominator: 50,
+        };
+        let branch = |mirrors: &&[u32]| Branch {
+            weight: 1,
+            filters: Filters::default(),
+            outcome: Outcome::Forward(Forward {
+                service: port("a"),
+                backend: backend.clone(),
+                rewrite: Rewrite::default(),
+                mirrors: mirrors.iter().map(mirror).collect(),
+            }),
+        };
+        Rule {
+            id: RuleId { route: ObjectKey::new("default", "r"), index: 0, name: None },
+            filters: Filters::default(),
+            branches: mirrors.iter().map(branch).collect(),
+            timeouts: Timeouts::default(),
+            retry: None,
+        }
+    }
+
+    #[test]
+    fn copies_are_told_with_their_share_and_keep_requests_from_the_cache() {
+        let request = Request {
+            scheme: Scheme::Http,
+            port: 80,
+            method: "GET".into(),
+            url: "/".into(),
+            headers: Vec::new(),
+        };
+        let explained = chosen(&request, &rule(&[&[10, 50]]));
+        let mirrors = serde_json::to_value(&explained.branches[0].mirrors).unwrap();
+        let expected = |share: f64| serde_json::json!({"service": "default/b:80", "share": share, "endpoints": ["10.0.0.1:80"]});
+        assert_eq!(mirrors, serde_json::json!([expected(20.0), expected(100.0)]));
+        let text = text::mirror(&explained.branches[0].mirrors[0]);
+        assert_eq!(text, "20.0 % copied to Service default/b:80 at 10.0.0.1:80");
+        for (mirrors, cache) in [
+            (&[&[][..], &[]][..], "look-up"),
+            (&[&[1], &[2]], "pass: requests that are copied"),
+            (&[&[1], &[]], "pass where the request is copied, else look-up"),
+        ] {
+            let explained = chosen(&request, &rule(mirrors));
+            assert!(explained.cache.starts_with(cache), "{}", explained.cache);
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{Explanation, Filters, HeaderChange, Outcome, PathRewrite, Redirect, RouteMatch, Rule};
-use crate::model::{PathMatch, Rewrite, ValueMatch};
+use super::{
+    ChosenMirror, Explanation, Filters, HeaderChange, Outcome, PathRewrite, Redirect, RouteMatch, Rule,
+};
+use crate::model::{PathMatch, Rewrite, Transport, ValueMatch};
 
 /// What a match asks for.
 pub(super) fn wants(it: &RouteMatch) -> String {
@@ -62,7 +64,18 @@ pub(super) fn outcome(it: &Outcome) -> String {
     match it {
         Outcome::Fail(reason) => format!("error 500: {reason}"),
         Outcome::Redirect(it) => redirect(it),
-        Outcome::Forward(it) => format!("Service {}{}", it.service, rewrite(&it.rewrite)),
+        Outcome::Forward(it) => {
+            format!("Service {}{}{}", it.service, transport(&it.backend.transport), rewrite(&it.rewrite))
+        }
+    }
+}
+
+fn transport(it: &Transport) -> &'static str {
+    match (it.http2, it.tls.is_some()) {
+        (false, false) => "",
+        (true, false) => " by HTTP/2",
+        (false, true) => " by TLS",
+        (true, true) => " by HTTP/2 over TLS",
     }
 }
 
@@ -90,6 +103,16 @@ fn path_rewrite(it: &PathRewrite) -> String {
 
 fn or_refused(endpoints: &[String]) -> String {
     if endpoints.is_empty() { "refused: no ready endpoint".to_owned() } else { endpoints.join(", ") }
+}
+
+/// A Service that requests are copied to.
+pub(super) fn mirror(it: &ChosenMirror) -> String {
+    let endpoints = if it.endpoints.is_empty() {
+        ", which has no ready endpoint".to_owned()
+    } else {
+        format!(" at {}", it.endpoints.join(", "))
+    };
+    format!("{:.1} % copied to Service {}{endpoints}", it.share, it.service)
 }
 
 impl std::fmt::Display for Explanation {
@@ -130,7 +153,30 @@ impl std::fmt::Display for Explanation {
             }
             writeln!(f, "{line}")?;
             branch.filters.iter().try_for_each(|filter| writeln!(f, "    {filter}"))?;
+            branch.mirrors.iter().try_for_each(|it| writeln!(f, "    {}", mirror(it)))?;
         }
         writeln!(f, "cache: {}", rule.cache)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::{BackendTls, Hostname};
+
+    #[test]
+    fn it_is_said_how_backends_are_spoken_to() {
+        let hostname = Hostname::new("a.test").unwrap();
+        let tls = Some(Arc::new(BackendTls { hostname, names: Vec::new(), authorities: None }));
+        for (http2, tls, said) in [
+            (false, None, ""),
+            (true, None, " by HTTP/2"),
+            (false, tls.clone(), " by TLS"),
+            (true, tls, " by HTTP/2 over TLS"),
+        ] {
+            assert_eq!(transport(&Transport { http2, tls }), said);
+        }
     }
 }

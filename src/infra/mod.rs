@@ -168,8 +168,9 @@ fn types<T: Resource>() -> TypeMeta {
     TypeMeta { api_version: T::API_VERSION.to_owned(), kind: T::KIND.to_owned() }
 }
 
-/// A value of the API's types, which always has a JSON form.
-fn dynamic<T: Resource + Serialize>(object: &T) -> DynamicObject {
+/// An object whose kind is told at run time. A value of the API's types always has a JSON form.
+#[must_use]
+pub fn dynamic<T: Resource + Serialize>(object: &T) -> DynamicObject {
     let value = serde_json::to_value(object).unwrap_or_default();
     let object: DynamicObject = serde_json::from_value(value).unwrap_or_else(|_| DynamicObject {
         types: None,

@@ -67,7 +67,8 @@ fn cut(name: &str, whole: &str, longest: usize) -> String {
 #[must_use]
 pub fn readable(name: &str) -> (Vec<String>, Vec<String>) {
     let packs = (0..packs::PACKS).map(|pack| packs::pack_name(name, pack));
-    (std::iter::once(name.to_owned()).chain(packs).collect(), vec![packs::secret_name(name)])
+    let secrets = (0..packs::SECRETS).map(|secret| packs::secret_name(name, secret));
+    (std::iter::once(name.to_owned()).chain(packs).collect(), secrets.collect())
 }
 
 /// Where a data plane's pods find their bundle, as the reloader takes it.
@@ -106,7 +107,8 @@ mod tests {
         let names: Vec<_> = pairs.iter().map(|(gateway, class)| name(gateway, class)).collect();
         for name in &names {
             let packs = packs::pack_name(name, packs::PACKS - 1);
-            assert!(packs.len() <= 63 && packs::secret_name(name).len() <= 63, "{name}");
+            let secret = packs::secret_name(name, packs::SECRETS - 1);
+            assert!(packs.len() <= 63 && secret.len() <= 63, "{name}");
             assert!(name.starts_with('g') || name.starts_with('a'), "{name}");
             assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{name}");
             assert!(!name.contains("--"), "{name}");
@@ -140,6 +142,7 @@ mod tests {
         let (config_maps, secrets) = readable("web-copal");
         assert_eq!(config_maps.len(), 1 + packs::PACKS);
         assert_eq!((config_maps[0].as_str(), config_maps[16].as_str()), ("web-copal", "web-copal-vcl-15"));
-        assert_eq!(secrets, ["web-copal-tls"]);
+        assert_eq!(secrets.len(), packs::SECRETS);
+        assert_eq!((secrets[0].as_str(), secrets[63].as_str()), ("web-copal-tls-0", "web-copal-tls-63"));
     }
 }

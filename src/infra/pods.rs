@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::container::container;
 use super::{Settings, Site, names};
+use crate::bundle::relay::POD_STATE;
 
 /// Who runs in the container; no user of the image's.
 const USER: i64 = 65532;
@@ -31,7 +32,7 @@ pub(super) struct Folder {
 
 /// The reloader's: compiled VCL, varnishd's log and secret, keys. In memory, where it counts towards the container's.
 pub(super) const STATE: Folder =
-    Folder { volume: "copal-state", path: "/run/copal", in_memory: true, limit: "512Mi" };
+    Folder { volume: "copal-state", path: POD_STATE, in_memory: true, limit: "512Mi" };
 /// For whatever of the system wants one.
 pub(super) const TMP: Folder = Folder { volume: "copal-tmp", path: "/tmp", in_memory: false, limit: "64Mi" };
 

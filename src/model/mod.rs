@@ -41,6 +41,9 @@ pub struct Model {
     pub passthrough: BTreeMap<u16, Streams>,
     /// Those of the ports of `tls` on which what is in TLS goes past Varnish, for some names.
     pub plain: BTreeMap<u16, Streams>,
+    /// What to show to backends that are spoken to by TLS and ask for a certificate (Gateway API,
+    /// `GatewayBackendTLS`).
+    pub client_certificate: Option<Arc<Certificate>>,
     /// VCL of the user's own, a part of all that is generated.
     pub user_vcl: Option<UserVcl>,
     /// Whether there is an access log that rules are to name themselves to.

@@ -14,7 +14,8 @@ pub struct Transport {
     pub tls: Option<Arc<BackendTls>>,
 }
 
-/// TLS towards backends (Gateway API, `BackendTLSPolicySpec.validation`).
+/// TLS towards backends (Gateway API, `BackendTLSPolicySpec.validation`). What to show when an endpoint asks for a
+/// certificate is not a matter of the backend: [`super::Model::client_certificate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendTls {
     /// The server name that is asked for (SNI), and the one that the certificate must be for if `names` is empty.
@@ -24,8 +25,6 @@ pub struct BackendTls {
     /// Who may have issued the certificate: certificates in PEM, in a [`Certificate`] without a key. None stands for
     /// those that the system trusts.
     pub authorities: Option<Vec<Arc<Certificate>>>,
-    /// What to show when the endpoint asks for a certificate (Gateway API, `GatewayBackendTLS`).
-    pub client_certificate: Option<Arc<Certificate>>,
 }
 
 /// A name in a certificate (RFC 5280, section 4.2.1.6).
@@ -37,7 +36,7 @@ pub enum SubjectAltName {
     Uri(String),
 }
 
-/// RequestMirror: a copy of requests for another Service, whose response nobody sees.
+/// A mirror (`HTTPRequestMirrorFilter`): a copy of requests for another Service, whose response nobody sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
     /// The Service.

@@ -25,16 +25,22 @@ pub enum CertificateError {
     Pair(rustls::Error),
 }
 
+/// The certificates of a chain, of which there is at least one.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn chain(certificate: &Certificate) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&certificate.chain).collect();
+    let chain = chain.map_err(CertificateError::Chain)?;
+    if chain.is_empty() { Err(CertificateError::Empty) } else { Ok(chain) }
+}
+
 /// Reads a certificate.
 ///
 /// # Errors
 /// When chain or key cannot be read, or do not belong together.
 pub fn read(certificate: &Certificate) -> Result<CertifiedKey, CertificateError> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&certificate.chain).collect();
-    let chain = chain.map_err(CertificateError::Chain)?;
-    if chain.is_empty() {
-        return Err(CertificateError::Empty);
-    }
+    let chain = chain(certificate)?;
     let key = PrivateKeyDer::from_pem_slice(&certificate.key).map_err(|_| CertificateError::Key)?;
     CertifiedKey::from_der(chain, key, &default_provider()).map_err(CertificateError::Pair)
 }

@@ -3,19 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::crypto::ring::{Ticketer, default_provider};
-use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
+use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use tracing::error;
 
-use crate::bundle::relay::{Certificate, CertificateId, Relay, Share, TlsListener};
+use crate::bundle::relay::{Certificate, CertificateId, ClientValidation, Relay, Share, TlsListener};
 use crate::bundle_folder::BundleFolderError;
 use crate::bundle_folder::relay::{TASK, Task};
 
 use super::certificates;
+use super::clients::{Authorities, Clients};
 use super::names::ServerNames;
+use super::proxy::ClientCertificate;
 use super::state::Problem;
+use super::upstream::Upstreams;
 
 /// In order of preference.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -32,8 +38,11 @@ pub struct Configuration {
     pub ports: BTreeMap<u16, Arc<Port>>,
     /// What cannot be presented, and why.
     pub problems: BTreeSet<Problem>,
+    /// Endpoints that varnishd goes to through us.
+    pub upstreams: Upstreams,
     relay: Relay,
     keys: BTreeMap<CertificateId, Arc<CertifiedKey>>,
+    authorities: BTreeMap<CertificateId, Arc<Authorities>>,
 }
 
 /// One port.
@@ -41,6 +50,8 @@ pub struct Configuration {
 pub struct Port {
     keys: Arc<Keys>,
     tls: Arc<ServerConfig>,
+    /// What clients have to show; none if nothing.
+    clients: Option<Clients>,
     streams: Option<Streams>,
 }
 
@@ -69,6 +80,23 @@ impl Port {
     pub fn tls(&self, name: Option<&str>) -> Option<Arc<ServerConfig>> {
         let has_keys = self.keys.find(name).is_some_and(|keys| !keys.is_empty());
         has_keys.then(|| Arc::clone(&self.tls))
+    }
+
+    /// Whether a client is let in after its handshake. The certificate of a session that was resumed is looked at
+    /// again: it may have expired since.
+    #[must_use]
+    pub fn admits(&self, client: &ServerConnection) -> bool {
+        let Some(clients) = &self.clients else { return true };
+        let is_resumed = client.handshake_kind() == Some(HandshakeKind::Resumed);
+        !is_resumed || clients.admit(client.peer_certificates().unwrap_or_default())
+    }
+
+    /// What is known of the certificate that a client, which was let in, has shown.
+    #[must_use]
+    pub fn client_certificate(&self, client: &ServerConnection) -> Option<ClientCertificate> {
+        let (clients, chain) = (self.clients.as_ref()?, client.peer_certificates()?);
+        let resumed = client.handshake_kind() == Some(HandshakeKind::Resumed);
+        Some(ClientCertificate { verified: clients.verified(chain), resumed })
     }
 
     /// As `tls`, for a client that does not go to varnishd.
@@ -100,16 +128,16 @@ impl Configuration {
         read: impl Fn(&str) -> Result<Certificate, BundleFolderError>,
     ) -> Self {
         let mut built = Self { revision: Some(task.revision), ..Self::default() };
-        for id in task.relay.certificates() {
-            match before.keys.get(id).map_or_else(|| key(id, &read), |key| Ok(Arc::clone(key))) {
-                Ok(key) => drop(built.keys.insert(id.clone(), key)),
-                Err(problem) => drop(built.problems.insert(problem)),
-            }
-        }
+        let listeners = || task.relay.listen.values();
+        let presented = listeners().flat_map(|it| it.certificates.values().flatten());
+        built.keys = gather(presented, &before.keys, |id| key(id, &read), &mut built.problems);
+        let trusted = listeners().filter_map(|it| it.clients.as_ref()).flat_map(|it| &it.authorities);
+        built.authorities =
+            gather(trusted, &before.authorities, |id| authorities(id, &read), &mut built.problems);
         let nothing = TlsListener::default();
         for port in task.relay.ports() {
             let listener = task.relay.listen.get(&port).unwrap_or(&nothing);
-            match built.port(listener, before.ports.get(&port).map(AsRef::as_ref)) {
+            match built.port(listener, before.same_clients(port, listener)) {
                 Ok(ready) => {
                     let streams = streams(&task.relay, port, &ready.tls);
                     built.ports.insert(port, Arc::new(Port { streams, ..ready }));
@@ -117,6 +145,7 @@ impl Configuration {
                 Err(error) => drop(built.problems.insert(unusable(port, &error))),
             }
         }
+        built.upstreams = Upstreams::build(&task.relay, &before.upstreams, &read, &mut built.problems);
         built.relay = task.relay;
         built
     }
@@ -129,8 +158,10 @@ impl Configuration {
             revision: Some(task.revision.clone()),
             ports: self.ports.clone(),
             problems: BTreeSet::new(),
+            upstreams: self.upstreams.clone(),
             relay: self.relay.clone(),
             keys: self.keys.clone(),
+            authorities: self.authorities.clone(),
         })
     }
 
@@ -140,6 +171,13 @@ impl Configuration {
         self.keys.len()
     }
 
+    /// A port where clients have to show what `listener` asks for too.
+    fn same_clients(&self, port: u16, listener: &TlsListener) -> Option<&Port> {
+        self.relay.listen.get(&port).filter(|it| it.clients == listener.clients)?;
+        self.ports.get(&port).map(AsRef::as_ref)
+    }
+
+    /// `before` is the port as it was, if clients had to show the same there: else its tickets must not be of use.
     fn port(&self, listener: &TlsListener, before: Option<&Port>) -> Result<Port, rustls::Error> {
         let found =
             |ids: &Vec<CertificateId>| ids.iter().filter_map(|id| self.keys.get(id).cloned()).collect();
@@ -147,9 +185,35 @@ impl Configuration {
         let keys = Arc::new(keys);
         // A ticket outlives a change of certificates, and is good for the name that it was given for only.
         let tickets = before.map_or_else(Ticketer::new, |port| Ok(Arc::clone(&port.tls.ticketer)))?;
-        let tls = Arc::new(server_config(Arc::clone(&keys), tickets)?);
-        Ok(Port { keys, tls, streams: None })
+        let clients = listener.clients.as_ref().map(|it| self.clients(it)).transpose()?;
+        let verifier = clients.as_ref().map_or_else(WebPkiClientVerifier::no_client_auth, Clients::verifier);
+        let tls = Arc::new(server_config(Arc::clone(&keys), verifier, tickets)?);
+        Ok(Port { keys, tls, clients, streams: None })
     }
+
+    /// Authorities that cannot be read are left out; without any, nobody could be let in.
+    fn clients(&self, it: &ClientValidation) -> Result<Clients, rustls::Error> {
+        let known = it.authorities.iter().filter_map(|id| self.authorities.get(id));
+        let known: Vec<_> = known.map(AsRef::as_ref).collect();
+        Clients::new(&known, it.insecure_fallback)
+    }
+}
+
+/// What is made of certificates, by their names. What `before` has is not made again.
+fn gather<'a, T>(
+    ids: impl Iterator<Item = &'a CertificateId>,
+    before: &BTreeMap<CertificateId, Arc<T>>,
+    make: impl Fn(&str) -> Result<T, Problem>,
+    problems: &mut BTreeSet<Problem>,
+) -> BTreeMap<CertificateId, Arc<T>> {
+    let mut gathered = BTreeMap::new();
+    for id in ids.collect::<BTreeSet<_>>() {
+        match before.get(id).map_or_else(|| make(id).map(Arc::new), |known| Ok(Arc::clone(known))) {
+            Ok(it) => drop(gathered.insert(id.clone(), it)),
+            Err(problem) => drop(problems.insert(problem)),
+        }
+    }
+    gathered
 }
 
 /// What is needed on a port of which `tls` has been made ready; none if all goes to varnishd.
@@ -174,13 +238,26 @@ fn streams(relay: &Relay, port: u16, tls: &ServerConfig) -> Option<Streams> {
 fn key(
     id: &str,
     read: impl Fn(&str) -> Result<Certificate, BundleFolderError>,
-) -> Result<Arc<CertifiedKey>, Problem> {
+) -> Result<CertifiedKey, Problem> {
     let problem = |message| Problem { file: format!("certificates/{id}.crt"), message };
     let certificate = read(id).map_err(|error| problem(error.to_string()))?;
-    certificates::read(&certificate).map(Arc::new).map_err(|error| {
+    certificates::read(&certificate).map_err(|error| {
         error!(certificate = id, problem = %error, "a certificate cannot be presented; its names are not served");
         problem(format!("certificate {id} cannot be presented: {error}"))
     })
+}
+
+fn authorities(
+    id: &str,
+    read: impl Fn(&str) -> Result<Certificate, BundleFolderError>,
+) -> Result<Authorities, Problem> {
+    let problem = |message: String| {
+        error!(certificate = id, problem = message, "authorities for clients' certificates cannot be read");
+        Problem { file: format!("certificates/{id}.crt"), message }
+    };
+    let certificate = read(id).map_err(|error| problem(error.to_string()))?;
+    certificates::chain(&certificate)
+        .map_err(|error| problem(format!("authorities {id} cannot be used: {error}")))
 }
 
 fn unusable(port: u16, error: &rustls::Error) -> Problem {
@@ -188,10 +265,14 @@ fn unusable(port: u16, error: &rustls::Error) -> Problem {
     Problem { file: TASK.to_owned(), message: format!("TLS cannot be set up for port {port}: {error}") }
 }
 
-fn server_config(keys: Arc<Keys>, tickets: Arc<dyn ProducesTickets>) -> Result<ServerConfig, rustls::Error> {
+fn server_config(
+    keys: Arc<Keys>,
+    clients: Arc<dyn ClientCertVerifier>,
+    tickets: Arc<dyn ProducesTickets>,
+) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(Resolver(keys)));
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
     config.ticketer = tickets;

@@ -13,7 +13,7 @@ use super::configuration::Port;
 use super::copy;
 use super::handshake::shake_hands;
 use super::passthrough::{self, Arrival};
-use super::proxy::Header;
+use super::proxy::{ClientCertificate, Header};
 use super::varnish;
 
 /// A client that was accepted.
@@ -43,17 +43,18 @@ pub async fn serve(client: Client, port: Arc<Port>, context: Arc<Context>) {
             return passthrough::serve(stream, &sent, endpoints, metrics).await;
         }
         Arrival::Plain(stream, hello, endpoints) => {
-            let shaken = shake_hands(stream, Some(hello), |name| port.plain_tls(name), metrics).await;
+            let shaken = shake_hands(stream, Some(hello), (&port, Port::plain_tls), metrics).await;
             let Some(stream) = shaken else { return };
             drop((slot, port));
             return passthrough::serve(stream, &[], endpoints, metrics).await;
         }
         Arrival::Gone => return,
     };
-    let Some(stream) = shake_hands(stream, hello, |name| port.tls(name), metrics).await else { return };
+    let Some(stream) = shake_hands(stream, hello, (&port, Port::tls), metrics).await else { return };
+    let certificate = port.client_certificate(stream.get_ref().1);
     drop((slot, port));
     let destination = SocketAddr::new(destination.ip(), listener);
-    let header = introduction(&stream, source, destination);
+    let header = introduction(&stream, source, destination, certificate);
     match varnish::connect(&context.options.socket, &header).await {
         Ok(varnish) => copy::both_ways(stream, varnish).await,
         Err(error) => {
@@ -64,7 +65,12 @@ pub async fn serve(client: Client, port: Arc<Port>, context: Arc<Context>) {
     debug!(%source, listener, "a connection ended");
 }
 
-fn introduction(stream: &TlsStream<TcpStream>, source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+fn introduction(
+    stream: &TlsStream<TcpStream>,
+    source: SocketAddr,
+    destination: SocketAddr,
+    certificate: Option<ClientCertificate>,
+) -> Vec<u8> {
     let (_, tls) = stream.get_ref();
     let cipher = tls.negotiated_cipher_suite().and_then(|it| it.suite().as_str()).unwrap_or_default();
     Header {
@@ -74,6 +80,7 @@ fn introduction(stream: &TlsStream<TcpStream>, source: SocketAddr, destination: 
         authority: tls.server_name(),
         version: tls.protocol_version().map_or("", version),
         cipher,
+        certificate,
     }
     .encode()
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
+use super::configuration::Port;
 use super::metrics::{Handshake, Metrics};
 
 /// How long a client may take. Honest ones need two round trips; those on the worst of links are through long
@@ -24,20 +25,24 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// As above, `decode_error`: for what is not TLS.
 pub const DECODE_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 50];
 
-/// Goes through the handshake, from the client's `hello` on if that has been read, with what `tls` has for its server name;
-/// none if it does not end well, which is counted.
+/// What of a port to go on with, for a client that asks for a name; none if there is nothing.
+pub type Choice = fn(&Port, Option<&str>) -> Option<Arc<ServerConfig>>;
+
+/// Goes through the handshake, from the client's `hello` on if that has been read, with what `tls` chooses for its server
+/// name; none if it does not end well, or the port does not admit the client, which is counted.
 pub async fn shake_hands(
     stream: TcpStream,
     hello: Option<Box<Accepted>>,
-    tls: impl FnOnce(Option<&str>) -> Option<Arc<ServerConfig>>,
+    (port, tls): (&Port, Choice),
     metrics: &Metrics,
 ) -> Option<TlsStream<TcpStream>> {
-    let outcome = timeout(LIMIT, attempt(stream, hello, tls)).await;
+    let outcome = timeout(LIMIT, attempt(stream, hello, |name| tls(port, name))).await;
     let (result, stream) = match outcome {
         Err(_) => (Handshake::Timeout, None),
         Ok(Err(error)) => (cause(&error), None),
         Ok(Ok(None)) => (Handshake::NoCertificate, None),
-        Ok(Ok(Some(stream))) => (Handshake::Ok, Some(stream)),
+        Ok(Ok(Some(stream))) if port.admits(stream.get_ref().1) => (Handshake::Ok, Some(stream)),
+        Ok(Ok(Some(_))) => (Handshake::ClientCertificate, None),
     };
     metrics.handshake(result);
     if stream.as_ref().is_some_and(|it| it.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)) {
@@ -64,7 +69,14 @@ async fn attempt(
     start.into_stream(tls).await.map(Some)
 }
 
-/// rustls's complaints come as invalid data; the rest is about the connection.
+/// rustls's complaints come as invalid data; the rest is about the connection. Only clients' certificates are
+/// verified here.
 pub fn cause(error: &io::Error) -> Handshake {
-    if error.kind() == io::ErrorKind::InvalidData { Handshake::TlsError } else { Handshake::Closed }
+    match error.get_ref().and_then(|it| it.downcast_ref()) {
+        Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_)) => {
+            Handshake::ClientCertificate
+        }
+        _ if error.kind() == io::ErrorKind::InvalidData => Handshake::TlsError,
+        _ => Handshake::Closed,
+    }
 }

@@ -12,16 +12,22 @@ const CONNECTIONS: usize = 50_000;
 /// The most connections in handshake: those cost strangers nothing. Two seconds' worth of full handshakes of one
 /// CPU, and twice that; with the time limit of a handshake, 400 silent clients a second fill it.
 const HANDSHAKES: usize = 4_000;
-/// File descriptors of one connection: the client's and varnishd's.
-const DESCRIPTORS: u64 = 2;
-/// File descriptors for all else: listeners, files, the admin socket.
+/// File descriptors of one connection: the client's and varnishd's. As many are for connections to endpoints:
+/// varnishd's and the endpoint's.
+const DESCRIPTORS: u64 = 4;
+/// File descriptors for all else: listeners, files, the admin socket. Sockets of endpoints come out of what such
+/// connections leave, which is most of the usual limits.
 const RESERVED: u64 = 256;
+/// The most copies of requests in flight: with what may wait for each (128 KiB), 128 MB at worst.
+const MIRRORED: usize = 1_000;
 
 /// Slots for connections. Clients beyond them wait in the sockets' queues.
 #[derive(Debug)]
 pub struct Limits {
     connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
+    upstreams: Arc<Semaphore>,
+    mirrored: Arc<Semaphore>,
 }
 
 impl Limits {
@@ -39,6 +45,8 @@ impl Limits {
         Self {
             connections: Arc::new(Semaphore::new(connections)),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+            upstreams: Arc::new(Semaphore::new(connections)),
+            mirrored: Arc::new(Semaphore::new(MIRRORED)),
         }
     }
 
@@ -50,6 +58,18 @@ impl Limits {
     /// A slot for one handshake, as above.
     pub async fn handshake(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.handshakes).acquire_owned().await.ok()
+    }
+
+    /// A slot for one connection to an endpoint, if there is one now.
+    #[must_use]
+    pub fn upstream(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.upstreams).try_acquire_owned().ok()
+    }
+
+    /// A slot for the copy of one request, if there is one now.
+    #[must_use]
+    pub fn mirrored(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.mirrored).try_acquire_owned().ok()
     }
 }
 
@@ -65,6 +85,6 @@ mod tests {
 
     #[test]
     fn connections_fit_into_the_open_files() {
-        assert_eq!([0, 1024, 1 << 20].map(connections), [1, 384, CONNECTIONS]);
+        assert_eq!([0, 1024, 1 << 20].map(connections), [1, 192, CONNECTIONS]);
     }
 }

@@ -17,6 +17,7 @@ use crate::bundle_folder::relay::TASK;
 use super::Context;
 use super::connection::{self, Client};
 use super::state::Problem;
+use super::upstream::Sockets;
 use super::watch::Configurations;
 
 /// How often a port is tried again that could not be had.
@@ -30,6 +31,8 @@ pub struct Listeners {
     context: Arc<Context>,
     configurations: Configurations,
     open: BTreeMap<u16, Open>,
+    /// Those that varnishd finds endpoints at.
+    upstreams: Sockets,
     /// Each accept loop and each connection holds a clone of the sender, so that its end tells when all are gone.
     alive: mpsc::Sender<()>,
     gone: mpsc::Receiver<()>,
@@ -47,28 +50,31 @@ impl Listeners {
     /// None are open yet.
     pub fn new(context: Arc<Context>, configurations: Configurations) -> Self {
         let (alive, gone) = mpsc::channel(1);
-        Self { context, configurations, open: BTreeMap::new(), alive, gone }
+        let upstreams = Sockets::new(Arc::clone(&context));
+        Self { context, configurations, open: BTreeMap::new(), upstreams, alive, gone }
     }
 
     /// Follows the configuration; never ends. Can be cancelled and called again.
     pub async fn run(&mut self) {
         loop {
             let all_open = self.adjust().await;
+            let due = if all_open { self.upstreams.next_close() } else { Some(RETRY) };
             let changed = self.configurations.changed();
-            if all_open {
-                drop(changed.await);
-            } else {
-                // Late means that it is time to try again.
-                let _ = timeout(RETRY, changed).await;
+            match due {
+                // Late means that it is time to try again, or to close something.
+                Some(due) => drop(timeout(due, changed).await),
+                None => drop(changed.await),
             }
         }
     }
 
-    /// Closes all sockets and waits until every connection has ended.
-    pub async fn drain(self) {
-        let Self { open, alive, mut gone, .. } = self;
+    /// Closes the sockets that clients find us at and waits until each of their connections has ended. What is left
+    /// are those of endpoints, which varnishd may need for other clients.
+    pub async fn drain(self) -> Sockets {
+        let Self { open, upstreams, alive, mut gone, .. } = self;
         drop((open, alive));
         let _ = gone.recv().await;
+        upstreams
     }
 
     /// Opens and closes sockets; says whether all are open that should be.
@@ -79,7 +85,9 @@ impl Listeners {
         for port in configuration.ports.keys() {
             sockets.insert(*port, self.keep_open(*port).await);
         }
-        let all_open = sockets.values().all(Result::is_ok);
+        let lacking = self.upstreams.adjust(&configuration.upstreams);
+        let all_open = sockets.values().all(Result::is_ok) && lacking.is_empty();
+        self.context.board.upstreams(lacking);
         self.context.board.listening(configuration.revision.clone(), sockets);
         all_open
     }

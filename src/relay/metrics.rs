@@ -20,6 +20,8 @@ pub enum Handshake {
     Timeout,
     /// There is no certificate for the name that the client asked for.
     NoCertificate,
+    /// The client has to show a certificate, and showed none that is valid.
+    ClientCertificate,
     /// The client closed the connection.
     Closed,
     /// They could not agree, or the client sent something else than TLS.
@@ -27,7 +29,8 @@ pub enum Handshake {
 }
 
 impl Handshake {
-    const ALL: [Self; 5] = [Self::Ok, Self::Timeout, Self::NoCertificate, Self::Closed, Self::TlsError];
+    const ALL: [Self; 6] =
+        [Self::Ok, Self::Timeout, Self::NoCertificate, Self::ClientCertificate, Self::Closed, Self::TlsError];
 
     /// As the label has it.
     #[must_use]
@@ -36,6 +39,7 @@ impl Handshake {
             Self::Ok => "ok",
             Self::Timeout => "timeout",
             Self::NoCertificate => "no_certificate",
+            Self::ClientCertificate => "client_certificate",
             Self::Closed => "closed",
             Self::TlsError => "tls_error",
         }
@@ -79,6 +83,77 @@ impl Passed {
     }
 }
 
+/// Why an endpoint of varnishd's is not to be had, or not any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamFailure {
+    /// TCP failed.
+    Connect,
+    /// Connecting or the handshake took too long.
+    Timeout,
+    /// The endpoint's certificate is not accepted.
+    Certificate,
+    /// The handshake failed otherwise.
+    Tls,
+    /// An exchange broke off.
+    Broken,
+    /// Its TLS cannot be set up.
+    Configuration,
+    /// There are too many connections.
+    Limit,
+}
+
+impl UpstreamFailure {
+    const ALL: [Self; 7] = [
+        Self::Connect,
+        Self::Timeout,
+        Self::Certificate,
+        Self::Tls,
+        Self::Broken,
+        Self::Configuration,
+        Self::Limit,
+    ];
+
+    /// As the label has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Certificate => "certificate",
+            Self::Tls => "tls",
+            Self::Broken => "broken",
+            Self::Configuration => "configuration",
+            Self::Limit => "limit",
+        }
+    }
+}
+
+/// What became of the copy of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mirrored {
+    /// It was answered, whatever the status.
+    Ok,
+    /// It failed.
+    Error,
+    /// There were too many, or the mirror did not keep up.
+    Dropped,
+    /// It took too long.
+    Timeout,
+}
+
+impl Mirrored {
+    const ALL: [Self; 4] = [Self::Ok, Self::Error, Self::Dropped, Self::Timeout];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Dropped => "dropped",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
 /// All metrics of the relay.
 #[derive(Debug)]
 pub struct Metrics {
@@ -91,6 +166,10 @@ pub struct Metrics {
     passed: Family<Labels<&'static str>, Counter>,
     reloads: Family<Labels<&'static str>, Counter>,
     certificates: Gauge,
+    upstream_connections: Counter,
+    upstream_active: Gauge,
+    upstream_errors: Family<Labels<&'static str>, Counter>,
+    mirrored: Family<Labels<&'static str>, Counter>,
 }
 
 const SUCCESS: &str = "success";
@@ -108,8 +187,13 @@ impl Default for Metrics {
             passed: Family::default(),
             reloads: Family::default(),
             certificates: Gauge::default(),
+            upstream_connections: Counter::default(),
+            upstream_active: Gauge::default(),
+            upstream_errors: Family::default(),
+            mirrored: Family::default(),
         };
         metrics.register();
+        metrics.register_upstreams();
         metrics
     }
 }
@@ -154,6 +238,41 @@ impl Metrics {
             self.reloads.clone(),
         );
         registry.register("certificates", "Certificates that can be presented", self.certificates.clone());
+    }
+
+    fn register_upstreams(&mut self) {
+        for reason in UpstreamFailure::ALL {
+            self.upstream_errors.get_or_create(&[("reason", reason.name())]).inc_by(0);
+        }
+        for result in Mirrored::ALL {
+            self.mirrored.get_or_create(&[("result", result.name())]).inc_by(0);
+        }
+        let registry = &mut self.registry;
+        let help = "Connections accepted from varnishd for backends behind the relay";
+        registry.register("upstream_connections", help, self.upstream_connections.clone());
+        let help = "Connections of varnishd's for backends behind the relay at the moment";
+        registry.register("upstream_connections_active", help, self.upstream_active.clone());
+        let help = "Failures of backends behind the relay by reason";
+        registry.register("upstream_errors", help, self.upstream_errors.clone());
+        registry.register("mirrored_requests", "Copies of requests by result", self.mirrored.clone());
+    }
+
+    /// Counts a connection of varnishd's for as long as the returned value lives.
+    #[must_use]
+    pub fn upstream_connection(&self) -> Active {
+        self.upstream_connections.inc();
+        self.upstream_active.inc();
+        Active(self.upstream_active.clone())
+    }
+
+    /// Counts a failure of an endpoint.
+    pub fn upstream_failed(&self, reason: UpstreamFailure) {
+        self.upstream_errors.get_or_create(&[("reason", reason.name())]).inc();
+    }
+
+    /// Counts the end of a copy.
+    pub fn mirrored(&self, result: Mirrored) {
+        self.mirrored.get_or_create(&[("result", result.name())]).inc();
     }
 
     /// Counts the end of a handshake.

@@ -1,10 +1,11 @@
-//! Speaks with clients what varnishd does not: TLS.
+//! Speaks with clients and with backends what varnishd does not: TLS, and HTTP/2 with backends.
 //!
 //! ```text
 //! STATE/relay → watch → configuration ─┐ (swapped whole)
 //!                                      ▼
 //! client ⇄ listeners → handshake → connection ⇄ varnishd's socket (PROXY v2, then plain bytes)
 //!                          └─────→ passthrough ⇄ an endpoint (TLS as it comes in)
+//! varnishd ⇄ upstream ⇄ endpoints, mirrors
 //! ```
 //!
 //! What decides is pure: [`names`] (which certificate), [`proxy`] (the header), [`hello`] and [`shares`] (who gets what is
@@ -13,6 +14,7 @@
 
 pub mod admin;
 pub mod certificates;
+pub mod clients;
 pub mod configuration;
 mod connection;
 mod copy;
@@ -28,6 +30,7 @@ pub mod proxy;
 pub mod shares;
 mod shutdown;
 pub mod state;
+mod upstream;
 mod varnish;
 mod watch;
 
@@ -43,7 +46,7 @@ use limits::Limits;
 use listeners::Listeners;
 use metrics::Metrics;
 use options::Options;
-use shutdown::Shutdown;
+use shutdown::{Patience, Shutdown};
 use state::Board;
 
 /// Why the relay ended otherwise than by draining.
@@ -99,7 +102,12 @@ pub async fn run(options: Options) -> Result<(), RelayError> {
         () = listeners.run() => {}
         () = sleep(delay) => {}
     }
-    listeners.drain().await;
+    let upstreams = listeners.drain().await;
+    context.board.drained();
     info!("drained");
+    if !upstreams.is_empty() && patience != Some(Patience::None) {
+        // Clients that are varnishd's own still need their backends. The reloader knows when varnishd is gone.
+        shutdown.released().await;
+    }
     Ok(())
 }

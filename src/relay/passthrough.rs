@@ -6,8 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use rustls::server::{Accepted, Acceptor};
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -175,8 +175,10 @@ async fn introduce(endpoint: SocketAddr, sent: &[u8]) -> io::Result<TcpStream> {
 /// Has the system find out whether the other side is still there: nobody here knows how long its silence may last. Where
 /// that cannot be set up, the connection ends with the next byte.
 fn keep_alive(stream: &TcpStream) {
-    let often = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE);
-    if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&often) {
+    let set = sockopt::set_socket_keepalive(stream, true)
+        .and_then(|()| sockopt::set_tcp_keepidle(stream, SILENCE))
+        .and_then(|()| sockopt::set_tcp_keepintvl(stream, SILENCE));
+    if let Err(error) = set {
         debug!(%error, "cannot set up keepalive");
     }
 }

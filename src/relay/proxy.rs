@@ -16,9 +16,12 @@ const TYPE_SSL: u8 = 0x20;
 const SUBTYPE_SSL_VERSION: u8 = 0x21;
 const SUBTYPE_SSL_CIPHER: u8 = 0x23;
 
-/// The client connected over TLS.
+/// The client connected over TLS; showed a certificate on this connection; on one of the session.
 const CLIENT_SSL: u8 = 0x01;
-/// Not zero, since no client certificate was verified.
+const CLIENT_CERT_CONN: u8 = 0x02;
+const CLIENT_CERT_SESS: u8 = 0x04;
+/// What is said of the client's certificate: zero only if it was verified.
+const VERIFIED: u32 = 0;
 const NOT_VERIFIED: u32 = 1;
 
 /// What varnishd is told.
@@ -36,6 +39,23 @@ pub struct Header<'a> {
     pub version: &'a str,
     /// The cipher suite's name.
     pub cipher: &'a str,
+    /// The certificate that the client showed, if any.
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// What is known of a client's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Whether it is valid, and issued by one of those who may.
+    pub verified: bool,
+    /// Whether the client showed it on an earlier connection, whose session it resumed.
+    pub resumed: bool,
+}
+
+impl ClientCertificate {
+    fn flags(self) -> u8 {
+        if self.resumed { CLIENT_CERT_SESS } else { CLIENT_CERT_CONN | CLIENT_CERT_SESS }
+    }
 }
 
 impl Header<'_> {
@@ -72,8 +92,9 @@ impl Header<'_> {
         if let Some(authority) = self.authority {
             option(&mut bytes, TYPE_AUTHORITY, authority.as_bytes());
         }
-        let mut ssl = vec![CLIENT_SSL];
-        ssl.extend(NOT_VERIFIED.to_be_bytes());
+        let mut ssl = vec![CLIENT_SSL | self.certificate.map_or(0, ClientCertificate::flags)];
+        let verified = self.certificate.is_some_and(|it| it.verified);
+        ssl.extend(if verified { VERIFIED } else { NOT_VERIFIED }.to_be_bytes());
         option(&mut ssl, SUBTYPE_SSL_VERSION, self.version.as_bytes());
         option(&mut ssl, SUBTYPE_SSL_CIPHER, self.cipher.as_bytes());
         option(&mut bytes, TYPE_SSL, &ssl);
@@ -106,7 +127,7 @@ mod tests {
     fn header<'a>(source: &str, destination: &str) -> Header<'a> {
         let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
         let (version, cipher) = ("TLSv1.3", "X");
-        Header { source, destination, alpn: None, authority: None, version, cipher }
+        Header { source, destination, alpn: None, authority: None, version, cipher, certificate: None }
     }
 
     const SSL: &[u8] = b"\x20\0\x13\x01\0\0\0\x01\x21\0\x07TLSv1.3\x23\0\x01X";
@@ -137,6 +158,18 @@ mod tests {
         let (length, rest) = (12 + 5 + 12 + SSL.len(), &bytes[28..]);
         assert_eq!(bytes[14..16], [0, u8::try_from(length).unwrap()]);
         assert_eq!(rest, [b"\x01\0\x02h2\x02\0\x09a.example", SSL].concat());
+    }
+
+    #[test]
+    fn client_certificates_byte_by_byte() {
+        let plain = header("192.0.2.1:1", "192.0.2.2:2");
+        for (verified, resumed, flags, result) in
+            [(true, false, 7, 0), (true, true, 5, 0), (false, false, 7, 1), (false, true, 5, 1)]
+        {
+            let certificate = Some(ClientCertificate { verified, resumed });
+            let bytes = Header { certificate, ..plain }.encode();
+            assert_eq!(bytes[31..36], [flags, 0, 0, 0, result], "{verified} {resumed}");
+        }
     }
 
     #[test]

@@ -48,6 +48,13 @@ impl Shutdown {
         })
     }
 
+    /// Waits until whoever started us has no more use for us.
+    pub async fn released(&mut self) {
+        if !self.stdin.is_terminated() {
+            let _ = (&mut self.stdin).await;
+        }
+    }
+
     /// Waits until the end begins.
     pub async fn begins(&mut self) -> Patience {
         let (cause, patience) = tokio::select! {

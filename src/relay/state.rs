@@ -26,6 +26,9 @@ pub struct Status {
     pub certificates: usize,
     /// What of the task cannot be done.
     pub problems: BTreeSet<Problem>,
+    /// Whether the last client has gone, after we were asked to drain.
+    #[serde(default)]
+    pub drained: bool,
 }
 
 /// Where the parts put what they know.
@@ -38,10 +41,13 @@ struct Parts {
     configuration: Status,
     /// Listeners' ports: an address, or why not.
     sockets: BTreeMap<u16, Result<SocketAddr, Problem>>,
+    /// Sockets of endpoints that cannot be had.
+    upstreams: BTreeSet<Problem>,
     /// The revision whose ports have been tried.
     revision: Option<String>,
     /// Why the newest task cannot be read.
     task: Option<Problem>,
+    drained: bool,
 }
 
 impl Default for Board {
@@ -59,7 +65,8 @@ impl Board {
         status.revision.clone_from(&parts.revision);
         status.listen = parts.sockets.values().filter_map(|it| it.as_ref().ok().copied()).collect();
         let refused = parts.sockets.values().filter_map(|it| it.as_ref().err().cloned());
-        status.problems.extend(refused.chain(parts.task.clone()));
+        status.problems.extend(refused.chain(parts.task.clone()).chain(parts.upstreams.clone()));
+        status.drained = parts.drained;
         status
     }
 
@@ -78,6 +85,16 @@ impl Board {
             parts.task = problem;
             is_news
         })
+    }
+
+    /// Notes which sockets of endpoints cannot be had.
+    pub fn upstreams(&self, problems: BTreeSet<Problem>) {
+        self.0.send_modify(|parts| parts.upstreams = problems);
+    }
+
+    /// Notes that the last client has gone.
+    pub fn drained(&self) {
+        self.0.send_modify(|parts| parts.drained = true);
     }
 
     /// Notes which sockets a configuration's revision has got.

@@ -3,7 +3,8 @@
 //! `timeout_idle` below two seconds is the switch. It closes connections that become idle (those that are keep the
 //! limit that they had), and generated VCL, which reads it as `sess.timeout_idle`, answers every further request
 //! with `Connection: close`. It acts at once, on open sessions and in every VCL. Only at zero sessions, and when
-//! the relay has ended, varnishd is stopped: `stop` cuts off what is in flight.
+//! the relay's last client has gone, varnishd is stopped: `stop` cuts off what is in flight. The relay's way to
+//! backends stays open until then.
 
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ async fn wait_for_zero(
         let live = live_sessions(serving).await?;
         let now = Instant::now();
         // A restart ends varnishd alone, and the relay goes on.
-        let relay_ended = latest.is_some() || !serving.context.relay.runs();
+        let relay_ended = latest.is_some() || !serving.context.relay.has_clients();
         if now >= earliest && live == Some(0) && relay_ended {
             return Ok(());
         }

@@ -17,6 +17,7 @@ use super::serving::{Serving, ServingError};
 use super::shutdown::{Phase, Shutdown};
 use super::sockets::{self, SocketError};
 use super::state::State;
+use super::upstreams;
 use super::varnishd::log::Event;
 use super::watch::Bundles;
 
@@ -51,8 +52,9 @@ enum Wake {
 pub async fn keep(context: &Context, mut bundles: Bundles) -> Result<(), ServingError> {
     let mut shutdown = context.shutdown.clone();
     while let Some(bundle) = wait_for_sockets(context, &mut bundles, &mut shutdown).await {
-        let mut keeper =
-            Keeper { serving: Serving::start(context, bundle, bundles.clone()).await?, refused: None };
+        let serving = Serving::start(context, Arc::clone(&bundle), bundles.clone()).await?;
+        upstreams::wait(context, None, &bundle, &bundles).await;
+        let mut keeper = Keeper { serving, refused: None };
         match keeper.keep(&mut bundles, &mut shutdown).await? {
             Outcome::Drain => return drain::to_the_end(&mut keeper.serving).await,
             Outcome::OtherSockets => restart(context, &mut keeper.serving).await?,
@@ -188,6 +190,7 @@ impl Keeper<'_> {
         let (from, to) = (&self.serving.bundle.manifest, &bundle.manifest);
         let fixed = self.serving.context.options.bundle_from_cluster.is_some();
         if from.listen == to.listen || fixed {
+            upstreams::wait(self.serving.context, Some(from), &bundle, bundles).await;
             self.serving.adopt(bundle);
             self.serving.converge().await?;
             return Ok(None);

@@ -5,7 +5,7 @@ use tracing::warn;
 use super::Context;
 use super::access_log;
 use super::serving::{COMMAND_LIMIT, Serving, ServingError};
-use super::varnishd::{args, mask};
+use super::varnishd::{mask, user};
 use crate::bundle::Manifest;
 
 impl Serving<'_> {
@@ -26,6 +26,6 @@ impl Serving<'_> {
 
 /// The value of `vsl_mask` for a bundle; none leaves it to the user.
 pub(super) fn mask(context: &Context, manifest: &Manifest) -> Option<String> {
-    let user = args::parameter(&context.options.varnishd_args, "vsl_mask");
-    mask::value(&access_log::tags(manifest.logging.as_ref()), user.as_deref())
+    let users = user::parameter(&context.options.varnishd_args, "vsl_mask");
+    mask::value(&access_log::tags(manifest.logging.as_ref()), users.as_deref())
 }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! What decides is pure: [`plan`], [`failures`], [`listing`], [`compiler`], [`varnishd::args`], [`varnishd::log`],
-//! [`varnishd::mask`]. The rest does as it is told. [`access_log`] follows beside it.
+//! [`varnishd::mask`], [`varnishd::user`]. The rest does as it is told. [`access_log`] follows beside it.
 
 pub mod access_log;
 mod child;
@@ -33,6 +33,7 @@ mod shutdown;
 pub mod sockets;
 pub mod state;
 pub mod stats;
+mod upstreams;
 pub mod varnishd;
 mod watch;
 
@@ -142,6 +143,7 @@ async fn serve(options: Options, board: Arc<Board>, shutdown: &mut Shutdown) -> 
     let bundles = follow(&context).await.map_err(ReloaderError::Cluster)?;
     relay::supervise(&context, bundles.clone());
     let ended = keeper::keep(&context, bundles).await;
+    context.relay.release();
     if ended.is_ok() {
         context.relay.ended().await;
     }

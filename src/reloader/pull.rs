@@ -60,7 +60,7 @@ enum PullError {
         #[source]
         source: Box<kube::Error>,
     },
-    /// The manifest names a certificate that is not in the Secret (yet).
+    /// The manifest names a certificate that is not in its Secret (yet).
     #[error("certificate {id} is not in Secret {name}")]
     Certificate { id: CertificateId, name: String },
     /// What is stored is not a bundle.
@@ -146,27 +146,28 @@ impl Puller {
         Ok(Some(Bundle { certificates, ..bundle }))
     }
 
-    /// The certificates that the relay takes; the Secret is read only if there are new ones.
+    /// The certificates that the relay takes; only Secrets with new ones are read.
     async fn certificates(
         &self,
         relay: Option<&Relay>,
         known: Option<&Bundle>,
     ) -> Result<Certificates, PullError> {
-        let wanted = relay.map(Relay::certificates).unwrap_or_default();
         let mut found = Certificates::new();
-        for id in &wanted {
-            let it = known.and_then(|known| known.certificates.get(*id));
-            found.extend(it.map(|it| ((*id).clone(), Arc::clone(it))));
+        let mut missing: BTreeMap<usize, Vec<&CertificateId>> = BTreeMap::new();
+        for id in relay.map(Relay::certificates).unwrap_or_default() {
+            match known.and_then(|known| known.certificates.get(id)) {
+                Some(it) => drop(found.insert(id.clone(), Arc::clone(it))),
+                None => missing.entry(packs::secret_of(id)).or_default().push(id),
+            }
         }
-        if found.len() == wanted.len() {
-            return Ok(found);
-        }
-        let name = packs::secret_name(&self.name);
-        let secret = self.secrets.get_opt(&name).await;
-        let secret = secret.map_err(|source| get("Secret", &name, source))?.unwrap_or_default();
-        for id in wanted {
-            let missing = || PullError::Certificate { id: id.clone(), name: name.clone() };
-            found.insert(id.clone(), Arc::new(certificate(&secret, id).ok_or_else(missing)?));
+        for (secret, ids) in missing {
+            let name = packs::secret_name(&self.name, secret);
+            let secret = self.secrets.get_opt(&name).await;
+            let secret = secret.map_err(|source| get("Secret", &name, source))?.unwrap_or_default();
+            for id in ids {
+                let missing = || PullError::Certificate { id: id.clone(), name: name.clone() };
+                found.insert(id.clone(), Arc::new(certificate(&secret, id).ok_or_else(missing)?));
+            }
         }
         Ok(found)
     }

@@ -96,7 +96,7 @@ pub struct Serving<'a> {
     good: Option<Manifest>,
     /// What `vsl_mask` was set to; none leaves it to the user.
     pub(super) mask: Option<String>,
-    /// Whether the last look found something that has to be looked at again.
+    /// Whether the last attempt was cut short, or left something that has to be looked at again.
     unfinished: bool,
 }
 
@@ -171,13 +171,23 @@ impl<'a> Serving<'a> {
     /// # Errors
     /// When varnishd has ended or cannot be reached. That something cannot be loaded is not an error.
     pub async fn converge(&mut self) -> Result<(), ServingError> {
+        // Until it comes to an end, it is to be taken up again.
+        self.unfinished = true;
+        let loaded = self.approach().await?;
+        self.unfinished = leftovers(&loaded, &self.bundle.manifest);
+        Ok(())
+    }
+
+    /// Does step after step; returns what is loaded at the end.
+    async fn approach(&mut self) -> Result<Vec<LoadedVcl>, ServingError> {
         let mut done = Done::default();
         self.mask_log().await?;
+        let mut loaded = Vec::new();
         for _ in 0..self.bundle.files.len().saturating_add(SPARE_ROUNDS) {
-            let loaded = self.list().await?;
+            loaded = self.list().await?;
             self.note_success(&loaded, &done);
             if self.context.shutdown.has_begun() {
-                return Ok(());
+                return Ok(loaded);
             }
             let new = until_discards(self.steps(&loaded, &self.failures.all()));
             if !new.is_empty() {
@@ -190,12 +200,12 @@ impl<'a> Serving<'a> {
             let due = self.due_steps(&loaded);
             if due.is_empty() {
                 self.conclude(&loaded, &done);
-                return Ok(());
+                return Ok(loaded);
             }
             self.run(due, &mut done).await?;
         }
         warn!("varnishd's VCLs change as often as we change them; is someone else working on them?");
-        Ok(())
+        Ok(loaded)
     }
 
     fn steps(&self, loaded: &[LoadedVcl], failed: &BTreeSet<Command>) -> Vec<Command> {
@@ -289,7 +299,6 @@ impl<'a> Serving<'a> {
         }
         let good = self.good.as_ref().filter(|good| self.child.runs() && in_force(loaded, good));
         let not_ready = not_ready(loaded, self.child.runs());
-        self.unfinished = leftovers(loaded, wanted);
         self.context.board.update(|status| {
             status.state = if not_ready.is_none() { State::Serving } else { State::Starting };
             status.varnish_not_ready = not_ready;

@@ -90,5 +90,5 @@ fn read_if_new(folder: &Path, current: Option<&Bundle>) -> Result<Option<Bundle>
     if current.is_some_and(|bundle| bundle.manifest == manifest) {
         return Ok(None);
     }
-    bundle_folder::read(folder, current).map(Some)
+    bundle_folder::read_files(folder, manifest, current).map(Some)
 }

@@ -3,6 +3,7 @@
 //! Objects are parsed leniently where the API is open-ended: what Copal does not know in one rule of an
 //! HTTPRoute costs that rule, and never the object, the folder or the watch.
 
+mod backend_tls_policy;
 mod http_route;
 mod object;
 mod secret;
@@ -18,6 +19,7 @@ use gateway_api::experimental::referencegrants::ReferenceGrant;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+pub use backend_tls_policy::{BackendTlsPolicy, BackendTlsPolicySpec};
 pub use http_route::{BackendRef, HttpRoute, HttpRouteSpec, Lenient, ParentRef, Rule};
 pub use object::{GATEWAY_GROUP, ListenerSet, ListenerSetSpec, Object, ParseError};
 pub use secret::Secret;
@@ -37,6 +39,7 @@ pub enum Kind {
     HttpRoute,
     TlsRoute,
     ReferenceGrant,
+    BackendTlsPolicy,
     Service,
     EndpointSlice,
     Namespace,
@@ -48,13 +51,14 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::GatewayClass,
         Self::Gateway,
         Self::ListenerSet,
         Self::HttpRoute,
         Self::TlsRoute,
         Self::ReferenceGrant,
+        Self::BackendTlsPolicy,
         Self::Service,
         Self::EndpointSlice,
         Self::Namespace,
@@ -74,6 +78,7 @@ impl fmt::Display for Kind {
             Self::HttpRoute => "HTTPRoute",
             Self::TlsRoute => "TLSRoute",
             Self::ReferenceGrant => "ReferenceGrant",
+            Self::BackendTlsPolicy => "BackendTLSPolicy",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::Namespace => "Namespace",
@@ -114,6 +119,7 @@ pub struct Snapshot {
     pub http_routes: Objects<HttpRoute>,
     pub tls_routes: Objects<TlsRoute>,
     pub reference_grants: Objects<ReferenceGrant>,
+    pub backend_tls_policies: Objects<BackendTlsPolicy>,
     pub services: Objects<Service>,
     pub endpoint_slices: Objects<EndpointSlice>,
     pub namespaces: Objects<Namespace>,
@@ -135,6 +141,7 @@ impl Snapshot {
             Object::HttpRoute(it) => put(&mut self.http_routes, key, it),
             Object::TlsRoute(it) => put(&mut self.tls_routes, key, it),
             Object::ReferenceGrant(it) => put(&mut self.reference_grants, key, it),
+            Object::BackendTlsPolicy(it) => put(&mut self.backend_tls_policies, key, it),
             Object::Service(it) => put(&mut self.services, key, it),
             Object::EndpointSlice(it) => put(&mut self.endpoint_slices, key, it),
             Object::Namespace(it) => put(&mut self.namespaces, key, it),
@@ -155,6 +162,7 @@ impl Snapshot {
             Kind::HttpRoute => take(&mut self.http_routes, key),
             Kind::TlsRoute => take(&mut self.tls_routes, key),
             Kind::ReferenceGrant => take(&mut self.reference_grants, key),
+            Kind::BackendTlsPolicy => take(&mut self.backend_tls_policies, key),
             Kind::Service => take(&mut self.services, key),
             Kind::EndpointSlice => take(&mut self.endpoint_slices, key),
             Kind::Namespace => take(&mut self.namespaces, key),

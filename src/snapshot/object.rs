@@ -18,7 +18,7 @@ use crate::api;
 use crate::api::logging_policy::VarnishLoggingPolicy;
 use crate::api::parameters::GatewayClassParameters;
 
-use super::{HttpRoute, Kind, ObjectId, ObjectKey, Secret, TlsRoute};
+use super::{BackendTlsPolicy, HttpRoute, Kind, ObjectId, ObjectKey, Secret, TlsRoute};
 
 /// The API group of the Gateway API.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
@@ -53,6 +53,7 @@ pub enum Object {
     HttpRoute(Arc<HttpRoute>),
     TlsRoute(Arc<TlsRoute>),
     ReferenceGrant(Arc<ReferenceGrant>),
+    BackendTlsPolicy(Arc<BackendTlsPolicy>),
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Namespace(Arc<Namespace>),
@@ -105,6 +106,7 @@ impl Object {
             (GATEWAY_GROUP, "HTTPRoute") => Kind::HttpRoute,
             (GATEWAY_GROUP, "TLSRoute") => Kind::TlsRoute,
             (GATEWAY_GROUP, "ReferenceGrant") => Kind::ReferenceGrant,
+            (GATEWAY_GROUP, "BackendTLSPolicy") => Kind::BackendTlsPolicy,
             ("", "Service") => Kind::Service,
             ("", "Namespace") => Kind::Namespace,
             ("", "Secret") => Kind::Secret,
@@ -126,6 +128,7 @@ impl Object {
             Kind::HttpRoute => Self::HttpRoute(parse(kind, value)?),
             Kind::TlsRoute => Self::TlsRoute(parse(kind, value)?),
             Kind::ReferenceGrant => Self::ReferenceGrant(parse(kind, value)?),
+            Kind::BackendTlsPolicy => Self::BackendTlsPolicy(parse(kind, value)?),
             Kind::Service => Self::Service(parse(kind, value)?),
             Kind::EndpointSlice => Self::EndpointSlice(parse(kind, value)?),
             Kind::Namespace => Self::Namespace(parse(kind, value)?),
@@ -146,6 +149,7 @@ impl Object {
             Self::HttpRoute(it) => (Kind::HttpRoute, &it.metadata),
             Self::TlsRoute(it) => (Kind::TlsRoute, &it.metadata),
             Self::ReferenceGrant(it) => (Kind::ReferenceGrant, &it.metadata),
+            Self::BackendTlsPolicy(it) => (Kind::BackendTlsPolicy, &it.metadata),
             Self::Service(it) => (Kind::Service, &it.metadata),
             Self::EndpointSlice(it) => (Kind::EndpointSlice, &it.metadata),
             Self::Namespace(it) => (Kind::Namespace, &it.metadata),
@@ -177,6 +181,7 @@ fn check_version(kind: Kind, version: &str) -> Result<(), ParseError> {
         | Kind::Namespace
         | Kind::EndpointSlice
         | Kind::ListenerSet
+        | Kind::BackendTlsPolicy
         | Kind::Secret
         | Kind::ConfigMap => "v1",
         Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::ReferenceGrant => "v1 or v1beta1",

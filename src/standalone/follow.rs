@@ -12,8 +12,9 @@ use crate::reloader_client::{Progress, ReloaderClient, ReloaderStatus, VclError}
 /// Between questions while the reloader is starting.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// Between questions once Varnish has refused something: the reloader's next attempt may take long.
-const RETRY_REFUSED: Duration = Duration::from_secs(2);
+/// Between questions once there is an answer. The reloader holds it back until it has tried, and its next attempt may
+/// take long.
+const NEXT_ATTEMPT: Duration = Duration::from_secs(2);
 
 /// A reloader that has not answered for this long is worth a warning.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -39,12 +40,10 @@ pub async fn follow(reloader: ReloaderClient, delivery: Delivery) {
                 silent_since = Some(Instant::now());
                 match status.progress(&delivery.bundle.manifest) {
                     Progress::Served => return log_served(&delivery, &status),
-                    Progress::Refused(errors) => {
-                        log_refused(&delivery, errors, &mut told);
-                        RETRY_REFUSED
-                    }
-                    Progress::Pending => RETRY,
+                    Progress::Refused(errors) => log_refused(&delivery, errors, &mut told),
+                    Progress::Pending => {}
                 }
+                NEXT_ATTEMPT
             }
             Err(error) => {
                 debug!(error = chain(&error), "reloader does not answer");
@@ -86,4 +85,33 @@ fn log_refused(delivery: &Delivery, errors: BTreeSet<VclError>, told: &mut BTree
 /// With three decimals, as people and programs read it best.
 pub fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::{Router, routing::get};
+
+    use super::*;
+    use crate::telemetry::http::{bind, serve};
+
+    #[tokio::test]
+    async fn a_bundle_whose_sockets_cannot_be_had_is_asked_after_seldom() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let status = async move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            r#"{"wanted": "2", "loaded": "1"}"#
+        };
+        let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+        let reloader = ReloaderClient::new(listener.local_addr().unwrap());
+        tokio::spawn(serve(listener, Router::new().route("/status", get(status))));
+        let now = Instant::now();
+        let delivery = Delivery { bundle: Bundle::default(), since: now, written: now };
+        tokio::time::timeout(Duration::from_secs(1), follow(reloader, delivery)).await.unwrap_err();
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
 }

@@ -55,7 +55,15 @@ impl From<&ObjectKey> for Metadata {
 /// The statuses of all objects, by kind and name.
 #[must_use]
 pub fn objects(of: &Statuses) -> Vec<ObjectStatus> {
-    let Statuses { classes, gateways, listener_sets, routes, tls_routes, logging_policies } = of;
+    let Statuses {
+        classes,
+        gateways,
+        listener_sets,
+        routes,
+        tls_routes,
+        logging_policies,
+        backend_tls_policies,
+    } = of;
     let classes = classes.iter().map(|(key, it)| object("GatewayClass", key, it));
     let gateways = gateways.iter().map(|(key, it)| object("Gateway", key, it));
     let listener_sets = listener_sets.iter().map(|(key, it)| object("ListenerSet", key, it));
@@ -63,7 +71,8 @@ pub fn objects(of: &Statuses) -> Vec<ObjectStatus> {
     let tls_routes = tls_routes.iter().map(|(key, it)| object("TLSRoute", key, it));
     let routes = routes.chain(tls_routes);
     let policies = logging_policies.iter().map(|(key, it)| policy(key, it));
-    classes.chain(gateways).chain(listener_sets).chain(routes).chain(policies).collect()
+    let backends = backend_tls_policies.iter().map(|(key, it)| object("BackendTLSPolicy", key, it));
+    classes.chain(gateways).chain(listener_sets).chain(routes).chain(backends).chain(policies).collect()
 }
 
 /// The status of an object as a cluster has it.

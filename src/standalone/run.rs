@@ -29,6 +29,7 @@ use crate::bundle_folder::{BundleFolder, BundleFolderError};
 use crate::reloader_client::ReloaderClient;
 use crate::snapshot::ObjectId;
 use crate::status::{Context, Programmed};
+use crate::vcl::{SocketFolder, SocketFolderError};
 
 /// Names in one log line at most; the rest is counted.
 const MAX_NAMES: usize = 10;
@@ -64,6 +65,9 @@ pub enum RunError {
     /// The state folder.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The sockets between varnishd and the relay.
+    #[error(transparent)]
+    Sockets(#[from] SocketFolderError),
     /// The manifest folder, at start.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -88,8 +92,9 @@ pub enum RunError {
 pub async fn run(options: Options) -> Result<(), RunError> {
     let mut wanted = stop_signals()?;
     let state = State::lock(options.state.clone())?;
+    let sockets = SocketFolder::new(&state.relay())?;
     let mut watch = Watch::start(&options.folder);
-    let mut server = Server::open(&options, &state)?;
+    let mut server = Server::open(&options, &state, sockets)?;
     let program = reloader_binary();
     let arguments = reloader_arguments(&options, &state);
     let supervised = wanted.clone();
@@ -163,9 +168,9 @@ struct Server {
 
 impl Server {
     /// Reads the folder for the first time and writes the first bundle.
-    fn open(options: &Options, state: &State) -> Result<Self, RunError> {
+    fn open(options: &Options, state: &State, sockets: SocketFolder) -> Result<Self, RunError> {
         let since = Instant::now();
-        let mut site = Site::new(&options.folder, options.port_offset);
+        let mut site = Site::new(&options.folder, options.port_offset).with_sockets(sockets);
         let changes = site.refresh(&Hints::default())?;
         let mut server = Self {
             site,

@@ -9,7 +9,7 @@ use super::problem::Problem;
 use crate::bundle::Bundle;
 use crate::status::{self, Statuses};
 use crate::translate::{Settings, Translation, Translator};
-use crate::vcl::Renderer;
+use crate::vcl::{Renderer, SocketFolder};
 
 /// A folder of manifests and everything that follows from it.
 #[derive(Debug)]
@@ -44,6 +44,12 @@ impl Site {
             translator: Translator::default(),
             renderer: Renderer::default(),
         }
+    }
+
+    /// The same site for a Varnish beside a relay with these sockets; without, it is rendered as for a pod.
+    #[must_use]
+    pub fn with_sockets(self, sockets: SocketFolder) -> Self {
+        Self { renderer: Renderer::new(sockets), ..self }
     }
 
     /// Reads what has changed in the folder.

@@ -4,6 +4,11 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::bundle::relay::FOLDER;
+
+/// The reloader's state folder in ours.
+const RELOADER: &str = "reloader";
+
 /// Why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -69,7 +74,14 @@ impl State {
     /// The reloader's own state folder.
     #[must_use]
     pub fn reloader(&self) -> PathBuf {
-        self.path.join("reloader")
+        self.path.join(RELOADER)
+    }
+
+    /// The relay's folder: the reloader's as it will be called, whatever links lead to it.
+    #[must_use]
+    pub fn relay(&self) -> PathBuf {
+        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        path.join(RELOADER).join(FOLDER)
     }
 
     /// The folder itself.

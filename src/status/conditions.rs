@@ -2,8 +2,8 @@
 
 use super::{Programmed, Said};
 use crate::translate::report::{
-    CertificateProblem, GatewayProblem, ListenerProblem, ListenerSetProblem, PolicyAccepted, RefProblem,
-    RouteAccepted,
+    AuthorityProblem, CertificateProblem, ClientCertificate, GatewayProblem, ListenerProblem,
+    ListenerSetProblem, PolicyAccepted, RefProblem, RouteAccepted,
 };
 
 const TRUE: &str = "True";
@@ -24,6 +24,12 @@ pub(super) fn class_accepted(invalid_parameters: Option<&String>) -> Said {
         None => say("Accepted", TRUE, "Accepted", "Copal serves Gateways of this class"),
         Some(message) => say("Accepted", FALSE, "InvalidParameters", message),
     }
+}
+
+/// `InsecureFrontendValidationMode`, of a Gateway that lets clients in whatever they show.
+pub(super) fn insecure_frontend() -> Said {
+    let message = "tls.frontend: AllowInsecureFallback lets clients in without a valid certificate";
+    say("InsecureFrontendValidationMode", TRUE, "ConfigurationChanged", message)
 }
 
 /// How many listeners of a Gateway or ListenerSet can be served, with the names of the others.
@@ -50,6 +56,23 @@ pub(super) fn gateway_accepted(problem: Option<&GatewayProblem>, listeners: Vali
         (None, Valid::None(names)) => {
             say("Accepted", FALSE, "ListenersNotValid", format!("no listener can be served: {names}"))
         }
+    }
+}
+
+/// `ResolvedRefs`, of a Gateway with a certificate for backends.
+pub(super) fn gateway_refs(it: &ClientCertificate) -> Said {
+    let no = |reason, message: &str| {
+        say("ResolvedRefs", FALSE, reason, format!("tls.backend.clientCertificateRef: {message}"))
+    };
+    match it {
+        ClientCertificate::Shown => say("ResolvedRefs", TRUE, "ResolvedRefs", "all references are resolved"),
+        ClientCertificate::Shadowed(message) => {
+            say("ResolvedRefs", TRUE, "ResolvedRefs", format!("all references are resolved; {message}"))
+        }
+        ClientCertificate::Unresolved(CertificateProblem::RefNotPermitted(message)) => {
+            no("RefNotPermitted", message)
+        }
+        ClientCertificate::Unresolved(problem) => no("InvalidClientCertificateRef", problem.message()),
     }
 }
 
@@ -121,6 +144,7 @@ pub(super) fn listener_accepted(problem: Option<&ListenerProblem>) -> Said {
         Some(ListenerProblem::UnsupportedProtocol(message)) => no("UnsupportedProtocol", message),
         Some(ListenerProblem::PortUnavailable(message)) => no("PortUnavailable", message),
         Some(ListenerProblem::Invalid(message)) => no("UnsupportedValue", message),
+        Some(ListenerProblem::NoValidAuthority(message)) => no("NoValidCACertificate", message),
         Some(ListenerProblem::HostnameConflict(message)) => no("HostnameConflict", message),
         Some(ListenerProblem::ProtocolConflict(message)) => no("ProtocolConflict", message),
     }
@@ -145,6 +169,10 @@ pub(super) fn listener_refs(unresolved: Option<&CertificateProblem>, invalid_kin
     match (unresolved, invalid_kinds) {
         (Some(CertificateProblem::RefNotPermitted(message)), _) => no("RefNotPermitted", message),
         (Some(CertificateProblem::Invalid(message)), _) => no("InvalidCertificateRef", message),
+        (Some(CertificateProblem::InvalidAuthority(message)), _) => no("InvalidCACertificateRef", message),
+        (Some(CertificateProblem::InvalidAuthorityKind(message)), _) => {
+            no("InvalidCACertificateKind", message)
+        }
         (None, Some(message)) => no("InvalidRouteKinds", message),
         (None, None) => say("ResolvedRefs", TRUE, "ResolvedRefs", "all references are resolved"),
     }
@@ -180,7 +208,19 @@ pub(super) fn policy_accepted(accepted: &PolicyAccepted) -> Said {
         PolicyAccepted::Conflicted(message) => no("Conflicted", message),
         PolicyAccepted::Invalid(message) => no("Invalid", message),
         PolicyAccepted::TargetNotFound(message) => no("TargetNotFound", message),
+        PolicyAccepted::NoValidAuthority(message) => no("NoValidCACertificate", message),
     }
+}
+
+/// `ResolvedRefs`, of a BackendTLSPolicy.
+pub(super) fn backend_tls_refs(unresolved: Option<&AuthorityProblem>) -> Said {
+    let reason = match unresolved {
+        None => return say("ResolvedRefs", TRUE, "ResolvedRefs", "all references are resolved"),
+        Some(AuthorityProblem::InvalidKind(_)) => "InvalidKind",
+        Some(AuthorityProblem::Invalid(_)) => "InvalidCACertificateRef",
+    };
+    let message = unresolved.map(AuthorityProblem::message).unwrap_or_default();
+    say("ResolvedRefs", FALSE, reason, format!("validation.caCertificateRefs: {message}"))
 }
 
 /// `ResolvedRefs`, of a route.
@@ -191,6 +231,7 @@ pub(super) fn route_refs(unresolved: Option<&RefProblem>) -> Said {
         Some(RefProblem::InvalidKind(_)) => "InvalidKind",
         Some(RefProblem::BackendNotFound(_)) => "BackendNotFound",
         Some(RefProblem::UnsupportedProtocol(_)) => "UnsupportedProtocol",
+        Some(RefProblem::InvalidBackendTls(_)) => "InvalidBackendTLSPolicy",
     };
     say("ResolvedRefs", FALSE, reason, unresolved.map(RefProblem::message).unwrap_or_default())
 }

@@ -13,8 +13,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::Plane;
 use super::conditions::{
-    Valid, class_accepted, conflicted, gateway_accepted, listener_accepted, listener_refs,
-    listener_set_accepted, not_programmed, owner_not_accepted, part_programmed, programmed, shadowed,
+    Valid, class_accepted, conflicted, gateway_accepted, gateway_refs, insecure_frontend, listener_accepted,
+    listener_refs, listener_set_accepted, not_programmed, owner_not_accepted, part_programmed, programmed,
+    shadowed,
 };
 use super::features::FEATURES;
 use crate::snapshot::GATEWAY_GROUP;
@@ -35,6 +36,10 @@ pub(super) fn gateway(it: &GatewayReport, plane: &Plane, now: &Time) -> GatewayS
         Some(message) => shadowed("AddressNotUsable", message),
         None => programmed(&plane.programmed),
     };
+    let addresses = is_accepted.then(|| plane.addresses.iter().map(|it| address(it)).collect());
+    let insecure = it.insecure_frontend.then(insecure_frontend);
+    let refs = it.client_certificate.as_ref().map(gateway_refs);
+    let said = [accepted, programmed].into_iter().chain(insecure).chain(refs);
     let listeners = it.listeners.iter().map(|listener| GatewayStatusListeners {
         attached_routes: listener.attached_routes,
         conditions: listener_conditions(listener, it.generation, it.problem.is_none(), plane, now),
@@ -42,9 +47,9 @@ pub(super) fn gateway(it: &GatewayReport, plane: &Plane, now: &Time) -> GatewayS
         supported_kinds: Some(listener.supported_kinds.iter().map(|kind| supported_kind(kind)).collect()),
     });
     GatewayStatus {
-        addresses: is_accepted.then(|| plane.addresses.iter().map(|it| address(it)).collect()),
+        addresses,
         attached_listener_sets: Some(it.attached_listener_sets),
-        conditions: Some(vec![accepted.at(it.generation, now), programmed.at(it.generation, now)]),
+        conditions: Some(said.map(|condition| condition.at(it.generation, now)).collect()),
         listeners: Some(listeners.collect()),
     }
 }

@@ -9,6 +9,12 @@ use serde_json::{Map, Value};
 /// The fields of the entries that routes and policies have one of for each parent and controller.
 const ENTRIES: [&str; 2] = ["parents", "ancestors"];
 
+/// Conditions that are ours and that there are only while there is something to be said.
+const PASSING: [&str; 2] = ["InsecureFrontendValidationMode", "ResolvedRefs"];
+
+/// The most entries that a policy's status can have (Gateway API, `PolicyStatus.ancestors`).
+const MAX_ANCESTORS: usize = 16;
+
 /// The status to be written; `None` if it is there already. `controller` is the name under which entries of
 /// `parents` and `ancestors` are ours.
 #[must_use]
@@ -48,8 +54,9 @@ fn keep_conditions(current: &Value, wanted: &mut Value, shared: bool) {
         }
     }
     if shared {
-        let others: Vec<_> =
-            old.iter().filter(|it| !new.iter().any(|new| same(it, new, "type"))).cloned().collect();
+        let is_passing = |it: &&Value| PASSING.iter().any(|kind| it.get("type").is_some_and(|it| it == kind));
+        let others = old.iter().filter(|it| !new.iter().any(|new| same(it, new, "type")));
+        let others: Vec<_> = others.filter(|it| !is_passing(it)).cloned().collect();
         new.extend(others);
     }
     // The same set in another order is no reason to write.
@@ -67,7 +74,7 @@ fn keep_listeners(current: &Value, wanted: &mut Value) {
     }
 }
 
-/// Puts our entries where ours were, after all of the others'.
+/// Puts our entries where ours were, after all of the others'. What is too much for the list is left out of ours.
 fn keep_entries(current: &Value, wanted: &mut Value, field: &str, controller: &str) {
     let Some(new) = wanted.get_mut(field).and_then(Value::as_array_mut) else { return };
     let old = current.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -81,6 +88,9 @@ fn keep_entries(current: &Value, wanted: &mut Value, field: &str, controller: &s
     let place = |entry: &Value| {
         old.iter().position(|it| same(it, entry, reference) && same(it, entry, "controllerName"))
     };
+    if field == "ancestors" {
+        new.truncate(MAX_ANCESTORS.saturating_sub(others.len()));
+    }
     new.extend(others.into_iter().cloned());
     new.sort_by_key(|entry| place(entry).unwrap_or(usize::MAX));
 }
@@ -138,6 +148,17 @@ mod tests {
     }
 
     #[test]
+    fn a_condition_that_passed_does_not_survive() {
+        let passing = |time| condition("InsecureFrontendValidationMode", "True", time);
+        let wanted = json!({"conditions": [condition("A", "True", "2")]});
+        let with = json!({"conditions": [condition("A", "True", "1"), passing("1")]});
+        let merged = merge(Some(&with), &wanted, US).unwrap();
+        assert_eq!(merged["conditions"], json!([condition("A", "True", "1")]));
+        let again = json!({"conditions": [condition("A", "True", "2"), passing("2")]});
+        assert_eq!(merge(Some(&with), &again, US), None);
+    }
+
+    #[test]
     fn listeners_conditions_keep_their_times_and_no_others() {
         let listener = |conditions: Value| json!({"listeners": [{"name": "http", "conditions": conditions}]});
         let current = listener(json!([condition("Old", "True", "1"), condition("A", "True", "1")]));
@@ -163,6 +184,39 @@ mod tests {
         assert_eq!(merged["parents"], json!(expected));
         assert_eq!(merge(Some(&merged), &wanted, US), None);
         assert!(is_ours(&merged, US) && !is_ours(&merged, "nobody"));
+    }
+
+    fn ancestor(controller: &str, name: &str, time: &str) -> Value {
+        json!({
+            "controllerName": controller, "ancestorRef": {"name": name},
+            "conditions": [condition("Accepted", "True", time)],
+        })
+    }
+
+    #[test]
+    fn a_policy_has_so_many_entries_of_which_others_are_not_taken() {
+        let theirs: Vec<_> = (0..14).map(|it| ancestor("other", &it.to_string(), "1")).collect();
+        let mut current = theirs.clone();
+        current.insert(3, ancestor(US, "a", "1"));
+        let ours = ["a", "b", "c"].map(|it| ancestor(US, it, "2"));
+        let wanted = json!({"ancestors": ours});
+        let merged = merge(Some(&json!({"ancestors": current})), &wanted, US).unwrap();
+        let mut expected = current;
+        expected.push(ancestor(US, "b", "2"));
+        assert_eq!(merged["ancestors"], json!(expected));
+        assert_eq!(merge(Some(&merged), &wanted, US), None);
+        let gone = merge(Some(&merged), &json!({"ancestors": []}), US).unwrap();
+        assert_eq!(gone["ancestors"], json!(theirs));
+    }
+
+    #[test]
+    fn resolved_refs_of_a_gateway_goes_when_there_are_no_references() {
+        let current =
+            json!({"conditions": [condition("ResolvedRefs", "False", "1"), condition("A", "True", "1")]});
+        let wanted = json!({"conditions": [condition("A", "True", "2")]});
+        let merged = merge(Some(&current), &wanted, US).unwrap();
+        assert_eq!(merged["conditions"], json!([condition("A", "True", "1")]));
+        assert_eq!(merge(Some(&merged), &wanted, US), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! `gateway` and `route` decide what is said; `conditions` has the words.
 
 mod conditions;
-pub mod features;
+mod features;
 mod gateway;
 mod merge;
 mod policy;
@@ -11,6 +11,7 @@ mod route;
 
 use std::collections::BTreeMap;
 
+use gateway_api::apis::standard::backendtlspolicies::BackendTlsPolicyStatus;
 use gateway_api::experimental::gatewayclasses::GatewayClassStatus;
 use gateway_api::experimental::gateways::GatewayStatus;
 use gateway_api::experimental::httproutes::HttpRouteStatus;
@@ -18,6 +19,7 @@ use gateway_api::experimental::listenersets::ListenerSetStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 pub use merge::{is_ours, merge};
+pub use policy::backend_tls_policy;
 pub use route::route;
 
 use crate::api::logging_policy::VarnishLoggingPolicyStatus;
@@ -81,6 +83,7 @@ pub struct Statuses {
     pub routes: BTreeMap<ObjectKey, HttpRouteStatus>,
     pub tls_routes: BTreeMap<ObjectKey, HttpRouteStatus>,
     pub logging_policies: BTreeMap<ObjectKey, VarnishLoggingPolicyStatus>,
+    pub backend_tls_policies: BTreeMap<ObjectKey, BackendTlsPolicyStatus>,
 }
 
 /// Says what the report means. Pure: the time is an argument.
@@ -89,14 +92,17 @@ pub fn build(report: &Report, settings: &Settings, context: &Context) -> Statuse
     let routes = |reports: &BTreeMap<_, _>| {
         reports.iter().map(|(key, it)| (ObjectKey::clone(key), route(it, settings, &context.now))).collect()
     };
+    let policies = report.backend_tls_policies.iter();
+    let policies = policies.map(|(key, it)| (key.clone(), backend_tls_policy(it, settings, &context.now)));
     Statuses {
         routes: routes(&report.routes),
         tls_routes: routes(&report.tls_routes),
+        backend_tls_policies: policies.collect(),
         ..parents(report, settings, context)
     }
 }
 
-/// Says what the report means for everything but routes.
+/// Says what the report means for everything but routes and the policies of their backends.
 #[must_use]
 pub fn parents(report: &Report, settings: &Settings, context: &Context) -> Statuses {
     let now = &context.now;
@@ -115,6 +121,7 @@ pub fn parents(report: &Report, settings: &Settings, context: &Context) -> Statu
         routes: BTreeMap::new(),
         tls_routes: BTreeMap::new(),
         logging_policies: policies.collect(),
+        backend_tls_policies: BTreeMap::new(),
     }
 }
 

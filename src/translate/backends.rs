@@ -8,6 +8,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::ServicePort as ServicePortSpec;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use super::backend_tls::BackendTlsPolicies;
 use super::grants;
 use super::listeners::{HTTP_ROUTE, TLS_ROUTE};
 use super::report::RefProblem;
@@ -27,12 +28,13 @@ pub(super) type SlicesByService = OnceCell<BTreeMap<ObjectKey, Vec<Arc<EndpointS
 pub(super) struct Backends<'a> {
     snapshot: &'a Snapshot,
     pub(super) slices: SlicesByService,
+    pub(super) policies: BackendTlsPolicies,
 }
 
 impl<'a> Backends<'a> {
-    /// With the index of the same EndpointSlices, or an empty one.
-    pub(super) fn new(snapshot: &'a Snapshot, slices: SlicesByService) -> Self {
-        Self { snapshot, slices }
+    /// With the index of the same EndpointSlices, or an empty one, and this snapshot's policies.
+    pub(super) fn new(snapshot: &'a Snapshot, slices: SlicesByService, policies: BackendTlsPolicies) -> Self {
+        Self { snapshot, slices, policies }
     }
 
     fn slices(&self) -> &BTreeMap<ObjectKey, Vec<Arc<EndpointSlice>>> {
@@ -78,13 +80,8 @@ impl<'a> Backends<'a> {
             return Err(RefProblem::InvalidKind(message));
         }
         let service = named(namespace, it);
-        if !grants::permits(self.snapshot, (route, namespace), ("Service", &service)) {
-            let message = format!(
-                "no ReferenceGrant in {} lets {route}s of {namespace} use Service {service}",
-                service.namespace
-            );
-            return Err(RefProblem::RefNotPermitted(message));
-        }
+        grants::permitted(self.snapshot, (route, namespace), ("Service", &service))
+            .map_err(RefProblem::RefNotPermitted)?;
         self.existing(service, it.port)
     }
 
@@ -111,9 +108,31 @@ impl<'a> Backends<'a> {
     }
 
     fn service(&self, port: ServicePort, spec: &ServicePortSpec) -> Resolved {
-        let websocket = websocket(&port.service, spec)?;
+        let (websocket, transport) = self.protocol(&port.service, spec)?;
         let endpoints = self.endpoints(&port.service, spec.name.as_deref().unwrap_or_default());
-        Ok((port, Arc::new(Service { endpoints, websocket, transport: Transport::default() })))
+        Ok((port, Arc::new(Service { endpoints, websocket, transport })))
+    }
+
+    /// Whether a port speaks WebSocket, and how it is spoken to: by TLS if a policy says so, and whatever its
+    /// `appProtocol` (KEP-3726, GEP-1911) says. Protocols that neither Varnish nor the relay speaks are refused,
+    /// others are taken as HTTP/1.1.
+    fn protocol(&self, key: &ObjectKey, port: &ServicePortSpec) -> Result<(bool, Transport), RefProblem> {
+        let tls = self.policies.of(key, port.name.as_deref().unwrap_or_default());
+        let tls = tls.map_err(RefProblem::InvalidBackendTls)?;
+        let (websocket, http2) = match port.app_protocol.as_deref() {
+            Some("kubernetes.io/ws") => (true, false),
+            Some("kubernetes.io/wss") if tls.is_some() => (true, false),
+            Some("kubernetes.io/h2c") => (false, true),
+            Some(protocol @ "kubernetes.io/wss") => {
+                let message = format!(
+                    "Service {key} port {}: appProtocol {protocol} needs a BackendTLSPolicy",
+                    port.port
+                );
+                return Err(RefProblem::UnsupportedProtocol(message));
+            }
+            _ => (false, false),
+        };
+        Ok((websocket, Transport { http2, tls }))
     }
 
     fn endpoints(&self, service: &ObjectKey, port_name: &str) -> BTreeSet<SocketAddr> {
@@ -131,18 +150,6 @@ pub(super) fn service_of(key: &ObjectKey, slice: &EndpointSlice) -> Option<Objec
 /// The object that a reference in a route of `namespace` names, if it is a Service.
 pub(super) fn named(namespace: &str, it: &BackendRef) -> ObjectKey {
     ObjectKey::new(it.namespace.as_deref().unwrap_or(namespace), it.name.as_str())
-}
-
-/// Whether a port's `appProtocol` (KEP-3726) asks for WebSocket; protocols that Varnish does not speak to
-/// backends are refused, others are taken as HTTP/1.1.
-fn websocket(service: &ObjectKey, port: &ServicePortSpec) -> Result<bool, RefProblem> {
-    match port.app_protocol.as_deref() {
-        Some("kubernetes.io/ws") => Ok(true),
-        Some(protocol @ ("kubernetes.io/h2c" | "kubernetes.io/wss")) => Err(RefProblem::UnsupportedProtocol(
-            format!("Service {service} port {}: appProtocol {protocol} is not supported", port.port),
-        )),
-        _ => Ok(false),
-    }
 }
 
 /// The addresses of a slice that are ready, on its port of that name. Unknown readiness counts as ready

@@ -1,15 +1,18 @@
-//! Certificates of HTTPS listeners (Gateway API, `ListenerTLSConfig.certificateRefs`): what their references come to.
+//! Certificates with their keys (Gateway API, `ListenerTLSConfig.certificateRefs`, `GatewayBackendTLS`): what
+//! references to them come to.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gateway_api::experimental::gateways::GatewayListenersTlsCertificateRefs as CertificateRef;
+use gateway_api::experimental::gateways::{
+    GatewayListenersTlsCertificateRefs as CertificateRef, GatewayTlsBackendClientCertificateRef as ClientRef,
+};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::grants;
+use super::remembered::Remembered;
 use super::report::CertificateProblem;
 use crate::model::{Certificate, ObjectKey};
 use crate::snapshot::{Secret, Snapshot};
@@ -23,19 +26,18 @@ const KEY: &str = "tls.key";
 type Checked = Result<Arc<Certificate>, String>;
 
 /// Secrets that were looked at, and what they hold.
-pub(super) type KnownCertificates = BTreeMap<ObjectKey, (Arc<Secret>, Checked)>;
+pub(super) type KnownCertificates = Remembered<ObjectKey, Arc<Secret>, Checked>;
 
 /// Looks certificates up. A Secret is checked again only if it has changed.
 pub(super) struct Certificates<'a> {
     pub(super) snapshot: &'a Snapshot,
     known: KnownCertificates,
-    looked_at: KnownCertificates,
 }
 
 impl<'a> Certificates<'a> {
     /// With what is known from the last time.
     pub(super) fn new(snapshot: &'a Snapshot, known: KnownCertificates) -> Self {
-        Self { snapshot, known, looked_at: BTreeMap::new() }
+        Self { snapshot, known }
     }
 
     /// The certificates that references in an object of that kind and namespace name, in their order, and what is
@@ -58,6 +60,16 @@ impl<'a> Certificates<'a> {
         (certificates, problem)
     }
 
+    /// The certificate that a Gateway of that namespace shows to backends.
+    pub(super) fn client(
+        &mut self,
+        namespace: &str,
+        it: &ClientRef,
+    ) -> Result<Arc<Certificate>, CertificateProblem> {
+        let ClientRef { group, kind, name, namespace: other } = it.clone();
+        self.one(("Gateway", namespace), &CertificateRef { group, kind, name, namespace: other })
+    }
+
     fn one(
         &mut self,
         from: (&str, &str),
@@ -69,36 +81,24 @@ impl<'a> Certificates<'a> {
                 format!("certificateRef {}: kind {kind} of group {group:?} is no certificate", it.name);
             return Err(CertificateProblem::Invalid(message));
         }
-        let (from_kind, home) = from;
-        let key = ObjectKey::new(it.namespace.as_deref().unwrap_or(home), it.name.as_str());
-        if !grants::permits(self.snapshot, from, ("Secret", &key)) {
-            let message = format!(
-                "no ReferenceGrant in {} lets {from_kind}s of {home} use Secret {key}",
-                key.namespace
-            );
-            return Err(CertificateProblem::RefNotPermitted(message));
-        }
+        let key = ObjectKey::new(it.namespace.as_deref().unwrap_or(from.1), it.name.as_str());
+        grants::permitted(self.snapshot, from, ("Secret", &key))
+            .map_err(CertificateProblem::RefNotPermitted)?;
         self.secret(&key).map_err(|error| CertificateProblem::Invalid(format!("Secret {key}: {error}")))
     }
 
     fn secret(&mut self, key: &ObjectKey) -> Checked {
         let Some(secret) = self.snapshot.secrets.get(key) else { return Err("it does not exist".into()) };
-        if let Some((_, checked)) = self.looked_at.get(key) {
-            return checked.clone();
-        }
-        let known = self.known.remove(key).filter(|(known, _)| Arc::ptr_eq(known, secret));
-        let (secret, checked) = known.unwrap_or_else(|| (secret.clone(), check(secret).map(Arc::new)));
-        self.looked_at.insert(key.clone(), (secret, checked.clone()));
-        checked
+        self.known.of(key, secret, Arc::ptr_eq, |it| check(it).map(Arc::new))
     }
 
     /// All that is known now.
     pub(super) fn finish(self) -> KnownCertificates {
-        self.looked_at
+        self.known.turned()
     }
 }
 
-/// The certificate that a Secret holds, if a TLS server can present it. Messages quote nothing of the content.
+/// The certificate that a Secret holds, if it can be presented. Messages quote nothing of the content.
 fn check(secret: &Secret) -> Result<Certificate, String> {
     if secret.kind != SECRET_TYPE {
         return Err(format!("its type is {:?}; expected {SECRET_TYPE}", secret.kind));
@@ -163,16 +163,14 @@ mod tests {
     #[test]
     fn a_secret_is_checked_again_only_if_it_changed() {
         let mut snapshot = snapshot();
-        let (first, known) = resolve(&snapshot, KnownCertificates::new(), &["one", "two", "one"]);
-        assert_eq!((first.len(), known.len()), (3, 2));
+        let (first, known) = resolve(&snapshot, KnownCertificates::default(), &["one", "two", "one"]);
+        assert_eq!(first.len(), 3);
         assert!(Arc::ptr_eq(&first[0], &first[2]));
         let mut renewed = snapshot.secrets[&ObjectKey::new("default", "two")].as_ref().clone();
         renewed.metadata.name = Some("one".into());
         snapshot.insert(Object::Secret(Arc::new(renewed)));
-        let (second, known) = resolve(&snapshot, known, &["one", "two"]);
+        let (second, _) = resolve(&snapshot, known, &["one", "two"]);
         assert!(Arc::ptr_eq(&first[1], &second[1]), "it is the same as before");
         assert_eq!(first[1], second[0], "the Secret has the other certificate now");
-        let (_, known) = resolve(&snapshot, known, &["one"]);
-        assert_eq!(known.len(), 1, "what nobody names is forgotten");
     }
 }

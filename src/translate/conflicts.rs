@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::listeners::{Listener, Parent};
 use super::report::ListenerProblem;
-use crate::model::{HostPattern, ObjectKey, Scheme};
+use crate::model::{ClientValidation, HostPattern, ObjectKey, Scheme};
 
 /// TCP listeners are never served, so they are in nobody's way: where one shares a port with others, only the
 /// TCP listener is refused (Gateway API, `GatewaySpec.listeners`: "If an implementation does not support TCP").
@@ -95,19 +95,22 @@ fn hostname_conflict(it: &Listener) -> ListenerProblem {
 }
 
 /// Gateways that are served from one address share its ports: where two have the same port and host, or one port with
-/// two protocols, the one that comes first is served. In a cluster each has an address of its own, so this is no conflict for the spec.
+/// two protocols or with other certificates to be shown by clients, the one that comes first is served. In a cluster
+/// each has an address of its own, so this is no conflict for the spec.
 pub(super) fn share_address(parents: &mut [Parent]) {
-    let mut schemes: BTreeMap<i32, (Scheme, ObjectKey)> = BTreeMap::new();
+    let mut ports: BTreeMap<i32, (Scheme, Option<ClientValidation>, ObjectKey)> = BTreeMap::new();
     let mut hosts: BTreeMap<(i32, HostPattern), ObjectKey> = BTreeMap::new();
     for parent in parents.iter_mut().filter(|parent| parent.served) {
         for it in parent.listeners.iter_mut().filter(|it| it.report.is_usable()) {
-            let (scheme, owner) =
-                schemes.entry(it.port).or_insert_with(|| (it.scheme, parent.gateway.clone()));
-            if *scheme != it.scheme {
-                let message = format!(
-                    "Gateway {owner} has port {} on the same address, with another protocol",
-                    it.port
-                );
+            let first = || (it.scheme, it.clients.clone(), parent.gateway.clone());
+            let (scheme, clients, owner) = ports.entry(it.port).or_insert_with(first);
+            let other = [
+                (*scheme != it.scheme).then_some("another protocol"),
+                (*clients != it.clients).then_some("another validation of clients' certificates"),
+            ];
+            if let Some(what) = other.into_iter().flatten().next() {
+                let message =
+                    format!("Gateway {owner} has port {} on the same address, with {what}", it.port);
                 it.report.shadowed = Some(message);
                 continue;
             }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use gateway_api::experimental::gateways::Gateway;
 
@@ -11,7 +12,7 @@ use super::parameters::{Parameters, Resolved};
 use super::{Addressing, Settings};
 use crate::api::parameters::GatewayClassParametersSpec;
 use crate::bundle::logging::Logging;
-use crate::model::{ObjectKey, Scheme, UserVcl};
+use crate::model::{Certificate, ObjectKey, Scheme, UserVcl};
 use crate::snapshot::Snapshot;
 
 /// The data plane of one Gateway that is accepted.
@@ -61,6 +62,12 @@ impl Planes<'_> {
     /// The VCL of the user's own for a data plane. Where Gateways share it, the oldest that has some has its way.
     pub(super) fn user_vcl(&self, plane: &ObjectKey) -> Option<&UserVcl> {
         self.gateways(Some(plane)).find_map(|(_, it)| it.user_vcl.as_ref())
+    }
+
+    /// What a data plane shows to backends. Where Gateways share it, the oldest that has something has its way.
+    pub(super) fn client_certificate(&self, plane: &ObjectKey) -> Option<&Arc<Certificate>> {
+        let mut parents = self.parents.iter().filter(|it| it.served && it.plane == *plane);
+        parents.find_map(|it| it.client_certificate.as_ref())
     }
 
     /// Gateways that are served, the oldest first, with their parameters.

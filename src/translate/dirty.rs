@@ -4,9 +4,10 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::backend_tls::{names_any, targets};
 use super::backends::service_of;
 use crate::model::ObjectKey;
-use crate::snapshot::{Objects, Snapshot};
+use crate::snapshot::{BackendTlsPolicy, Objects, Snapshot};
 
 /// What backendRefs to Services may mean something else now.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,7 +19,8 @@ pub(super) enum Dirty {
 }
 
 impl Dirty {
-    /// Compares the Services, EndpointSlices and ReferenceGrants of two snapshots, by the objects' addresses.
+    /// Compares the Services, EndpointSlices, ReferenceGrants and BackendTLSPolicies of two snapshots, and the
+    /// ConfigMaps that those name, by the objects' addresses.
     pub(super) fn between(before: &Snapshot, now: &Snapshot) -> Self {
         if !changed(&before.reference_grants, &now.reference_grants).is_empty() {
             return Self::All;
@@ -26,7 +28,9 @@ impl Dirty {
         let services = changed(&before.services, &now.services).into_iter().map(|(key, _)| key.clone());
         let slices = changed(&before.endpoint_slices, &now.endpoint_slices);
         let of_slices = slices.into_iter().filter_map(|(key, slice)| service_of(key, slice));
-        Self::Services(services.chain(of_slices).collect())
+        let of_policies = policies(before, now).into_iter().flat_map(|(key, it)| targets(key, it));
+        let of_policies = of_policies.map(|(service, _)| service);
+        Self::Services(services.chain(of_slices).chain(of_policies).collect())
     }
 
     /// Whether none of these Services is concerned.
@@ -36,6 +40,18 @@ impl Dirty {
             Self::Services(dirty) => dirty.is_disjoint(services),
         }
     }
+}
+
+/// The policies that came, went or changed, or that name a ConfigMap that did.
+fn policies<'a>(before: &'a Snapshot, now: &'a Snapshot) -> Vec<(&'a ObjectKey, &'a BackendTlsPolicy)> {
+    let mut policies = changed(&before.backend_tls_policies, &now.backend_tls_policies);
+    let config_maps = changed(&before.config_maps, &now.config_maps);
+    let config_maps: BTreeSet<_> = config_maps.into_iter().map(|(key, _)| key).collect();
+    if !config_maps.is_empty() {
+        let all = now.backend_tls_policies.iter().map(|(key, it)| (key, it.as_ref()));
+        policies.extend(all.filter(|(key, it)| names_any(key, it, &config_maps)));
+    }
+    policies
 }
 
 /// The objects that came, went or changed, in the versions before and now. Both maps are walked once, side by side.

@@ -9,10 +9,12 @@ use gateway_api::experimental::httproutes::{
     HttpRouteRulesFiltersType, HttpRouteRulesFiltersUrlRewrite, HttpRouteRulesFiltersUrlRewritePath,
 };
 
+use super::backends::Resolved;
 use super::listeners::Entrance;
+use super::mirrors::mirror;
 use crate::model::{
     Cors, Filters, HeaderChange, HeaderChanges, HeaderList, HeaderName, HeaderValue, Hostname, InvalidText,
-    Origin, PathRewrite, Redirect, Rewrite, Scheme, UrlPath,
+    Mirror, Origin, PathRewrite, Redirect, Rewrite, Scheme, UrlPath,
 };
 use crate::snapshot::Lenient;
 
@@ -47,28 +49,44 @@ pub(super) struct FilterList {
     pub filters: Filters,
     pub redirect: Option<Redirect>,
     pub rewrite: Option<Rewrite>,
+    /// Whether requests are to be copied, be it to nobody.
+    pub copies: bool,
+    pub mirrors: Vec<Mirror>,
 }
 
-/// Reads a list of filters. A filter is never ignored: what is not supported is a problem of the rule.
-pub(super) fn filters(
+impl FilterList {
+    /// Only what goes to a backend can be copied.
+    pub(super) fn check_redirect(&self, copies: bool) -> Result<(), RuleProblem> {
+        let both = |message: &str| Err(RuleProblem::Incompatible(message.into()));
+        match &self.redirect {
+            Some(_) if self.rewrite.is_some() => both("RequestRedirect and URLRewrite exclude each other"),
+            Some(_) if copies => both("RequestRedirect and RequestMirror exclude each other"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads a list of filters. A filter is never ignored: what is not supported is a problem of the rule. `mirrors` is what
+/// the references of the list's mirrors resolve to; what is left is not the list's.
+pub(super) fn filters<'a>(
     list: &[Lenient<HttpRouteRulesFilters>],
     site: &Site,
+    mirrors: &mut impl Iterator<Item = &'a Resolved>,
 ) -> Result<FilterList, RuleProblem> {
     let mut read = FilterList::default();
     let mut seen = Vec::new();
     for (index, it) in list.iter().enumerate() {
         let problem = |problem| at(index, problem);
         let it = it.0.as_ref().map_err(|error| problem(RuleProblem::Unsupported(error.clone())))?;
-        if seen.contains(&&it.r#type) {
+        let may_repeat = it.r#type == HttpRouteRulesFiltersType::RequestMirror;
+        if !may_repeat && seen.contains(&&it.r#type) {
             let message = format!("a second filter of type {:?}", it.r#type);
             return Err(problem(RuleProblem::Incompatible(message)));
         }
         seen.push(&it.r#type);
-        one(it, site, &mut read).map_err(problem)?;
+        one(it, site, mirrors, &mut read).map_err(problem)?;
     }
-    if read.redirect.is_some() && read.rewrite.is_some() {
-        return Err(RuleProblem::Incompatible("RequestRedirect and URLRewrite exclude each other".into()));
-    }
+    read.check_redirect(read.copies)?;
     Ok(read)
 }
 
@@ -81,7 +99,12 @@ fn at(index: usize, problem: RuleProblem) -> RuleProblem {
     }
 }
 
-fn one(it: &HttpRouteRulesFilters, site: &Site, read: &mut FilterList) -> Result<(), RuleProblem> {
+fn one<'a>(
+    it: &HttpRouteRulesFilters,
+    site: &Site,
+    mirrors: &mut impl Iterator<Item = &'a Resolved>,
+    read: &mut FilterList,
+) -> Result<(), RuleProblem> {
     match it.r#type {
         HttpRouteRulesFiltersType::RequestHeaderModifier => {
             read.filters.request =
@@ -100,9 +123,12 @@ fn one(it: &HttpRouteRulesFilters, site: &Site, read: &mut FilterList) -> Result
         HttpRouteRulesFiltersType::Cors => {
             read.filters.cors = Some(cors(required(it.cors.as_ref(), "cors")?)?);
         }
-        HttpRouteRulesFiltersType::RequestMirror
-        | HttpRouteRulesFiltersType::ExtensionRef
-        | HttpRouteRulesFiltersType::ExternalAuth => {
+        HttpRouteRulesFiltersType::RequestMirror => {
+            read.copies = true;
+            let it = required(it.request_mirror.as_ref(), "requestMirror")?;
+            read.mirrors.extend(mirror(it, mirrors.next())?);
+        }
+        HttpRouteRulesFiltersType::ExtensionRef | HttpRouteRulesFiltersType::ExternalAuth => {
             return Err(RuleProblem::Unsupported(format!("type {:?} is not supported", it.r#type)));
         }
     }

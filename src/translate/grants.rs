@@ -5,9 +5,27 @@ use gateway_api::experimental::referencegrants::{ReferenceGrantFrom, ReferenceGr
 use crate::model::ObjectKey;
 use crate::snapshot::{GATEWAY_GROUP, Snapshot};
 
-/// Whether objects of a kind of the Gateway API in `namespace` may name an object of a kind of the core group:
-/// one in the same namespace, or one whose namespace has a grant for it.
-pub(super) fn permits(
+/// Whether objects of a kind of the Gateway API in a namespace may name an object of a kind of the core group: one in
+/// the same namespace, or one whose namespace has a grant for it.
+///
+/// # Errors
+/// When they may not; the text says so.
+pub(super) fn permitted(
+    snapshot: &Snapshot,
+    from: (&str, &str),
+    to: (&str, &ObjectKey),
+) -> Result<(), String> {
+    if permits(snapshot, from, to) {
+        return Ok(());
+    }
+    let ((from_kind, home), (to_kind, object)) = (from, to);
+    Err(format!(
+        "no ReferenceGrant in {} lets {from_kind}s of {home} use {to_kind} {object}",
+        object.namespace
+    ))
+}
+
+fn permits(
     snapshot: &Snapshot,
     (from_kind, namespace): (&str, &str),
     (to_kind, object): (&str, &ObjectKey),

@@ -12,6 +12,7 @@ use gateway_api::experimental::gateways::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::certificates::Certificates;
+use super::clients;
 use super::conflicts;
 use super::namespaces::Allowed;
 use super::parameters::{Parameters, Resolved};
@@ -19,8 +20,8 @@ use super::report::{
     ClassReport, GatewayProblem, GatewayReport, ListenerProblem, ListenerReport, ListenerSetProblem,
     ListenerSetReport, Report,
 };
-use super::{Addressing, Settings, tls};
-use crate::model::{Certificate, HostPattern, ListenerId, ObjectKey, Scheme};
+use super::{Addressing, Settings, client_certificate, tls};
+use crate::model::{Certificate, ClientValidation, HostPattern, ListenerId, ObjectKey, Scheme};
 use crate::snapshot::{GATEWAY_GROUP, ListenerSet, Snapshot};
 
 /// The kind of route that listeners of protocol HTTP and HTTPS take.
@@ -44,6 +45,8 @@ pub(super) struct Listener {
     pub tls: Option<GatewayListenersTls>,
     /// What it presents to TLS clients.
     pub certificates: Vec<Arc<Certificate>>,
+    /// What TLS clients have to show; none if nothing.
+    pub clients: Option<ClientValidation>,
 }
 
 /// Where requests come in: the port of a listener, and what is spoken there.
@@ -62,6 +65,8 @@ pub(super) struct Parent {
     /// The data plane that serves it.
     pub plane: ObjectKey,
     pub listeners: Vec<Listener>,
+    /// What is shown to backends; only Gateways have one.
+    pub client_certificate: Option<Arc<Certificate>>,
     /// False where nothing of it is served.
     pub served: bool,
 }
@@ -84,13 +89,16 @@ pub(super) fn parents(
         parents.push(parent("Gateway", key, key, &gateway.spec.listeners, served));
         let sets = listener_sets(key, gateway, snapshot, served, report);
         parents.extend(sets);
-        let it =
-            GatewayReport { generation: gateway.metadata.generation, problem, ..GatewayReport::default() };
+        let generation = gateway.metadata.generation;
+        let frontend = gateway.spec.tls.as_ref().and_then(|it| it.frontend.as_ref());
+        let insecure_frontend = frontend.is_some_and(clients::is_insecure);
+        let it = GatewayReport { generation, problem, insecure_frontend, ..GatewayReport::default() };
         report.gateways.insert(key.clone(), it);
     }
     conflicts::find(&mut parents);
     check_ports(&mut parents, settings);
     tls::find(&mut parents, certificates);
+    client_certificate::find(&mut parents, certificates, settings.addressing, report);
     match settings.addressing {
         Addressing::Shared => conflicts::share_address(&mut parents),
         Addressing::PerGateway => parents.iter_mut().for_each(|it| it.plane = it.gateway.clone()),
@@ -196,7 +204,7 @@ fn parent(
 ) -> Parent {
     let listeners = listeners.iter().map(|it| listener(kind, key, it)).collect();
     let (key, gateway) = (key.clone(), gateway.clone());
-    Parent { kind, key, gateway, plane: ObjectKey::default(), listeners, served }
+    Parent { kind, key, gateway, plane: ObjectKey::default(), listeners, client_certificate: None, served }
 }
 
 fn listener(kind: &'static str, parent: &ObjectKey, it: &GatewayListeners) -> Listener {
@@ -226,6 +234,7 @@ fn listener(kind: &'static str, parent: &ObjectKey, it: &GatewayListeners) -> Li
         streams: it.protocol == "TLS",
         tls: it.tls.clone(),
         certificates: Vec::new(),
+        clients: None,
     }
 }
 

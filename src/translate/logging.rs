@@ -1,9 +1,11 @@
 //! VarnishLoggingPolicies: which of them holds for a Gateway, and what access log comes of it (GEP-713).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::listeners::by_age;
 use super::merge;
+use super::remembered::Remembered;
 use super::report::{PolicyAccepted, PolicyReport, Report};
 use crate::api::logging_policy::{
     JsonFormat, LogFormat, LoggingSpec, TargetRef, VarnishLoggingPolicy, Verbosity as SpecVerbosity,
@@ -15,6 +17,9 @@ use crate::snapshot::Snapshot;
 /// More entries a status cannot have (Gateway API, `PolicyStatus.ancestors`).
 const MAX_ANCESTORS: usize = 16;
 
+/// Whether policies are as their CRD wants them, as checked for the last translation.
+pub(super) type KnownPolicies = Remembered<ObjectKey, Arc<VarnishLoggingPolicy>, Result<(), String>>;
+
 /// The policies in force.
 pub(super) struct Policies<'a> {
     by_gateway: BTreeMap<ObjectKey, (&'a ObjectKey, &'a LoggingSpec)>,
@@ -23,11 +28,12 @@ pub(super) struct Policies<'a> {
 impl<'a> Policies<'a> {
     /// Finds them, after the Gateways have been reported, and reports all that are ours to speak about: those of a
     /// Gateway of ours, and those of a Gateway that does not exist.
-    pub(super) fn new(snapshot: &'a Snapshot, report: &mut Report) -> Self {
+    pub(super) fn new(snapshot: &'a Snapshot, known: &mut KnownPolicies, report: &mut Report) -> Self {
         let mut policies = Self { by_gateway: BTreeMap::new() };
-        let all = snapshot.logging_policies.iter().map(|(key, it)| (key, it.as_ref(), &it.metadata));
+        let all = snapshot.logging_policies.iter().map(|(key, it)| (key, it, &it.metadata));
         for (key, policy) in by_age(all) {
-            let targets = policies.attach(key, policy, snapshot, report);
+            let valid = known.of(key, policy, Arc::ptr_eq, |it| it.spec.validate());
+            let targets = policies.attach(key, policy, valid, snapshot, report);
             if !targets.is_empty() {
                 let it = PolicyReport { generation: policy.metadata.generation, targets };
                 report.logging_policies.insert(key.clone(), it);
@@ -45,10 +51,11 @@ impl<'a> Policies<'a> {
         &mut self,
         key: &'a ObjectKey,
         policy: &'a VarnishLoggingPolicy,
+        valid: Result<(), String>,
         snapshot: &Snapshot,
         report: &Report,
     ) -> Vec<(TargetRef, PolicyAccepted)> {
-        let invalid = policy.spec.validate().err();
+        let invalid = valid.err();
         let distinct: BTreeSet<&TargetRef> = policy.spec.target_refs.iter().collect();
         let targets = distinct.into_iter().filter_map(|target| {
             let gateway = ObjectKey::new(key.namespace.as_str(), target.name.as_str());

@@ -1,14 +1,21 @@
 //! Gateway API resources to what the gateway must do ([`Model`]) and what is to be said of it ([`Report`]).
 //!
 //! The pipeline, a module a step: `listeners` finds Gateways, ListenerSets and their listeners (with `conflicts`, and
-//! `tls` and `certificates` for those that speak HTTPS); `attachment`
+//! `tls`, `certificates` and, for what clients have to show, `clients` and `authorities` for those that speak HTTPS); `attachment`
 //! decides which of them a route is attached to; `rules` (with `matches`, `filters`, `backends`) reads the route;
-//! `virtual_hosts` puts routes and listeners together, and `tls_routes` those that go past Varnish. `parameters` (with `merge`) and `logging` find what holds for a
+//! `backend_tls` (with `authorities`) and `client_certificate` find how backends are spoken to by TLS;
+//! `virtual_hosts` puts routes and listeners together, and `tls_routes` those that go past Varnish. `parameters` (with
+//! `merge`) and `logging` find what holds for a
 //! Gateway's data plane, and `data_plane` is what comes of it.
 
 mod attachment;
+mod authorities;
+mod backend_tls;
 mod backends;
 mod certificates;
+mod client_certificate;
+mod clients;
+mod config_maps;
 mod conflicts;
 pub mod data_plane;
 mod dirty;
@@ -18,9 +25,11 @@ mod listeners;
 mod logging;
 mod matches;
 mod merge;
+mod mirrors;
 mod namespaces;
 mod parameters;
 mod reader;
+mod remembered;
 pub mod report;
 mod rules;
 mod tls;
@@ -32,12 +41,14 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use attachment::{Attached, Candidate};
+use backend_tls::Ancestors;
 use certificates::{Certificates, KnownCertificates};
+pub use config_maps::names_config_map;
 use data_plane::{DataPlane, Planes};
 use filters::RuleProblem;
 use listeners::{Entrance, Parent};
-use logging::Policies;
-use parameters::Parameters;
+use logging::{KnownPolicies, Policies};
+use parameters::{KnownParameters, Parameters};
 use reader::{Known, Reader};
 pub use report::Report;
 use report::{ParentReport, RouteAccepted};
@@ -107,6 +118,7 @@ impl Translation {
             tls: BTreeMap::new(),
             passthrough: BTreeMap::new(),
             plain: BTreeMap::new(),
+            client_certificate: None,
             user_vcl: None,
             logs: false,
         };
@@ -132,52 +144,58 @@ pub fn translate(snapshot: &Snapshot, settings: &Settings) -> Translation {
 pub struct Translator {
     known: Known,
     certificates: KnownCertificates,
+    parameters: KnownParameters,
+    policies: KnownPolicies,
 }
 
 impl Translator {
     /// As [`translate`]: the result is the same whatever was translated before.
     pub fn translate(&mut self, snapshot: &Snapshot, settings: &Settings) -> Translation {
-        let mut reader = Reader::new(snapshot, settings, std::mem::take(&mut self.known));
-        let mut certificates = Certificates::new(snapshot, std::mem::take(&mut self.certificates));
-        let translation = translate_with(&mut reader, &mut certificates, snapshot, settings);
-        self.known = reader.finish();
-        self.certificates = certificates.finish();
+        let Self { known, certificates, mut parameters, mut policies } = std::mem::take(self);
+        let mut reader = Reader::new(snapshot, settings, known);
+        let mut certificates = Certificates::new(snapshot, certificates);
+        let mut report = Report::default();
+        let read = Parameters::new(snapshot, settings, &mut parameters);
+        let parents = listeners::parents(snapshot, settings, &mut certificates, &read, &mut report);
+        let attached = Policies::new(snapshot, &mut policies, &mut report);
+        let planes = Planes { snapshot, settings, parents: &parents, parameters: &read, policies: &attached };
+        let translation = translate_with(&mut reader, &planes, report);
+        *self = Self {
+            known: reader.finish(),
+            certificates: certificates.finish(),
+            parameters: parameters.turned(),
+            policies: policies.turned(),
+        };
         translation
     }
 }
 
-fn translate_with(
-    reader: &mut Reader,
-    certificates: &mut Certificates,
-    snapshot: &Snapshot,
-    settings: &Settings,
-) -> Translation {
-    let mut report = Report::default();
-    let parameters = Parameters::new(snapshot, settings);
-    let parents = listeners::parents(snapshot, settings, certificates, &parameters, &mut report);
-    let policies = Policies::new(snapshot, &mut report);
-    let planes =
-        Planes { snapshot, settings, parents: &parents, parameters: &parameters, policies: &policies };
-    let mut collectors = collectors(&parents, settings.addressing);
+fn translate_with(reader: &mut Reader, planes: &Planes, mut report: Report) -> Translation {
+    let Planes { snapshot, settings, parents, .. } = planes;
+    let mut collectors = collectors(parents, settings.addressing);
     let mut counts = Counts::default();
+    let mut ancestors = Ancestors::default();
     for (key, route) in snapshot.http_routes.iter() {
         let candidate = Candidate::http(key, route);
-        let attached = Attached::new(candidate, &parents, snapshot);
+        let attached = Attached::new(candidate, parents, snapshot);
         if attached.is_to_nothing_of_ours() {
             continue;
         }
         let read = rules(key, route, &attached, reader);
         collect(&attached, &read, &mut collectors, &mut counts);
+        reach(&attached, &read, &mut ancestors);
         let parent = |parent, accepted: &RouteAccepted| report_parent(parent, accepted, &read);
         report.routes.insert(key.clone(), attached.report(candidate, parent));
     }
+    report.backend_tls_policies = reader.report(&ancestors);
     let collected = (&mut collectors, &mut counts);
-    tls_routes::translate(snapshot, &reader.backends, &parents, collected, &mut report);
+    tls_routes::translate(snapshot, &reader.backends, parents, collected, &mut report);
     let all = planes.all();
     let models = collectors.into_iter().map(|(plane, it)| {
         let user_vcl = planes.user_vcl(&plane).cloned();
         let logs = all.get(&plane).is_some_and(|it| it.logging.is_some());
-        (plane, Model { user_vcl, logs, ..it.finish() })
+        let client_certificate = planes.client_certificate(&plane).cloned();
+        (plane, Model { client_certificate, user_vcl, logs, ..it.finish() })
     });
     let (models, planes) = (models.collect(), all);
     report_listeners(&mut report, parents, &counts);
@@ -219,6 +237,14 @@ fn collect<'a>(
     }
 }
 
+/// Notes the Gateways from which Services with a policy are reached.
+fn reach(attached: &Attached, read: &ByEntrance, ancestors: &mut Ancestors) {
+    for service in read.values().next().into_iter().flat_map(|rules| &rules.secured) {
+        let gateways = attached.listeners().into_iter().map(|at| at.parent.gateway.clone());
+        ancestors.entry(service.clone()).or_default().extend(gateways);
+    }
+}
+
 /// What one parent makes of an HTTPRoute. What is wrong with it does not depend on the port.
 fn report_parent(parent: ParentRef, attachment: &RouteAccepted, read: &ByEntrance) -> ParentReport {
     let rules = read.values().next();
@@ -245,11 +271,11 @@ fn accepted(attachment: &RouteAccepted, rules: &Rules) -> RouteAccepted {
     }
 }
 
-fn report_listeners(report: &mut Report, parents: Vec<Parent>, counts: &Counts) {
-    for (place, parent) in parents.into_iter().enumerate() {
-        let listeners = parent.listeners.into_iter().enumerate().map(|(index, listener)| {
+fn report_listeners(report: &mut Report, parents: &[Parent], counts: &Counts) {
+    for (place, parent) in parents.iter().enumerate() {
+        let listeners = parent.listeners.iter().enumerate().map(|(index, listener)| {
             let attached_routes = counts.get(&(place, index)).copied().unwrap_or_default();
-            report::ListenerReport { attached_routes, ..listener.report }
+            report::ListenerReport { attached_routes, ..listener.report.clone() }
         });
         let listeners = listeners.collect();
         if let ("Gateway", Some(it)) = (parent.kind, report.gateways.get_mut(&parent.key)) {

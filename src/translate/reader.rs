@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Settings;
-use super::backends::{Backends, SlicesByService, named};
+use super::backend_tls::{Ancestors, BackendTlsPolicies};
+use super::backends::{Backends, Resolved, SlicesByService, named};
 use super::dirty::Dirty;
 use super::listeners::Entrance;
+use super::report::{BackendTlsPolicyReport, RefProblem};
 use super::rules::{Rules, references, rules};
 use crate::model::ObjectKey;
 use crate::snapshot::{HttpRoute, Snapshot};
@@ -16,6 +18,7 @@ use crate::snapshot::{HttpRoute, Snapshot};
 pub(super) struct Known {
     snapshot: Snapshot,
     slices: SlicesByService,
+    policies: BackendTlsPolicies,
     /// Routes by where clients of their listeners connect.
     routes: BTreeMap<(ObjectKey, Entrance), KnownRoute>,
 }
@@ -44,7 +47,8 @@ impl<'a> Reader<'a> {
         let dirty = Dirty::between(&known.snapshot, snapshot);
         let same = Arc::ptr_eq(&known.snapshot.endpoint_slices, &snapshot.endpoint_slices);
         let slices = if same { known.slices } else { SlicesByService::new() };
-        let backends = Backends::new(snapshot, slices);
+        let policies = known.policies.renewed(&known.snapshot, snapshot);
+        let backends = Backends::new(snapshot, slices, policies);
         Self { snapshot, backends, settings, dirty, known: known.routes, read: BTreeMap::new() }
     }
 
@@ -64,15 +68,27 @@ impl<'a> Reader<'a> {
         let references: Vec<_> = route.spec.rules.iter().flat_map(references).collect();
         let resolved: Vec<_> =
             references.iter().map(|it| self.backends.resolve(&key.namespace, it)).collect();
-        KnownRoute {
-            route: route.clone(),
-            services: references.into_iter().map(|it| named(&key.namespace, it)).collect(),
-            rules: Arc::new(rules(key, route, public, &resolved)),
-        }
+        let services: Vec<_> = references.iter().map(|it| named(&key.namespace, it)).collect();
+        let secured = services.iter().zip(&resolved).filter(|(service, it)| self.is_secured(service, it));
+        let secured = secured.map(|(service, _)| service.clone()).collect();
+        let rules = Rules { secured, ..rules(key, route, public, &resolved) };
+        KnownRoute { route: route.clone(), services: services.into_iter().collect(), rules: Arc::new(rules) }
+    }
+
+    /// Whether there is a policy for a Service that a reference means.
+    fn is_secured(&self, service: &ObjectKey, it: &Resolved) -> bool {
+        let foreign = matches!(it, Err(RefProblem::RefNotPermitted(_) | RefProblem::InvalidKind(_)));
+        !foreign && self.backends.policies.concern(service)
+    }
+
+    /// What is to be said of the policies of Services, given the Gateways that have routes to them.
+    pub(super) fn report(&self, ancestors: &Ancestors) -> BTreeMap<ObjectKey, BackendTlsPolicyReport> {
+        self.backends.policies.report(self.snapshot, ancestors)
     }
 
     /// All that is known now.
     pub(super) fn finish(self) -> Known {
-        Known { snapshot: self.snapshot.clone(), slices: self.backends.slices, routes: self.read }
+        let Backends { slices, policies, .. } = self.backends;
+        Known { snapshot: self.snapshot.clone(), slices, policies, routes: self.read }
     }
 }

@@ -21,6 +21,8 @@ pub struct Report {
     pub tls_routes: BTreeMap<ObjectKey, RouteReport>,
     /// VarnishLoggingPolicies with at least one target that is ours, or nobody's.
     pub logging_policies: BTreeMap<ObjectKey, PolicyReport>,
+    /// BackendTLSPolicies for a Service that a route of those goes to.
+    pub backend_tls_policies: BTreeMap<ObjectKey, BackendTlsPolicyReport>,
 }
 
 impl Report {
@@ -54,8 +56,23 @@ pub struct GatewayReport {
     pub problem: Option<GatewayProblem>,
     /// Its own listeners, in their order.
     pub listeners: Vec<ListenerReport>,
+    /// Whether clients are let in on some port although they show no valid certificate that is asked for.
+    pub insecure_frontend: bool,
+    /// The certificate to be shown to backends; none if it asks for none.
+    pub client_certificate: Option<ClientCertificate>,
     /// ListenerSets that it has accepted: allowed, and with a listener that can be served.
     pub attached_listener_sets: i32,
+}
+
+/// What became of a Gateway's certificate for backends.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClientCertificate {
+    /// It is shown to those that ask for one.
+    Shown,
+    /// It is valid, but another Gateway's is shown on the data plane that they share; the text says whose.
+    Shadowed(String),
+    /// Its reference does not resolve.
+    Unresolved(CertificateProblem),
 }
 
 /// Why a Gateway as a whole is not accepted.
@@ -133,6 +150,8 @@ pub enum ListenerProblem {
     PortUnavailable(String),
     /// A field has a value that it must not have.
     Invalid(String),
+    /// Clients are to show certificates, and there is nobody who could have issued them.
+    NoValidAuthority(String),
     /// Another listener has the same port and host.
     HostnameConflict(String),
     /// Another listener speaks another protocol on the same port.
@@ -146,6 +165,42 @@ pub enum CertificateProblem {
     RefNotPermitted(String),
     /// It names nothing that holds a certificate and its key.
     Invalid(String),
+    /// It names nothing that holds those who issue clients' certificates.
+    InvalidAuthority(String),
+    /// It names a kind that cannot hold them.
+    InvalidAuthorityKind(String),
+}
+
+impl CertificateProblem {
+    /// What is wrong, for people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        match self {
+            Self::RefNotPermitted(message)
+            | Self::Invalid(message)
+            | Self::InvalidAuthority(message)
+            | Self::InvalidAuthorityKind(message) => message,
+        }
+    }
+}
+
+/// Why a reference to certificates of authorities does not resolve.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AuthorityProblem {
+    /// It names a kind that cannot hold them.
+    InvalidKind(String),
+    /// It names nothing that holds certificates.
+    Invalid(String),
+}
+
+impl AuthorityProblem {
+    /// What is wrong, for people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        match self {
+            Self::InvalidKind(message) | Self::Invalid(message) => message,
+        }
+    }
 }
 
 /// A policy that is attached to Gateways.
@@ -168,6 +223,33 @@ pub enum PolicyAccepted {
     Invalid(String),
     /// There is no such target.
     TargetNotFound(String),
+    /// None of its references to certificates of authorities resolves.
+    NoValidAuthority(String),
+}
+
+impl PolicyAccepted {
+    /// Why it does not act, for people; empty if it does.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Yes => "",
+            Self::Conflicted(message)
+            | Self::Invalid(message)
+            | Self::TargetNotFound(message)
+            | Self::NoValidAuthority(message) => message,
+        }
+    }
+}
+
+/// A BackendTLSPolicy.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BackendTlsPolicyReport {
+    /// `metadata.generation` of what was looked at.
+    pub generation: Option<i64>,
+    /// One entry for each Gateway with a route to a Service that it is for, by name.
+    pub ancestors: Vec<(ObjectKey, PolicyAccepted)>,
+    /// The first reference that does not resolve.
+    pub unresolved: Option<AuthorityProblem>,
 }
 
 /// A route.
@@ -222,6 +304,8 @@ pub enum RefProblem {
     BackendNotFound(String),
     /// The Service speaks a protocol that is not supported.
     UnsupportedProtocol(String),
+    /// The policy that says how the Service is spoken to by TLS cannot be honoured.
+    InvalidBackendTls(String),
 }
 
 impl RefProblem {
@@ -232,7 +316,8 @@ impl RefProblem {
             Self::RefNotPermitted(message)
             | Self::InvalidKind(message)
             | Self::BackendNotFound(message)
-            | Self::UnsupportedProtocol(message) => message,
+            | Self::UnsupportedProtocol(message)
+            | Self::InvalidBackendTls(message) => message,
         }
     }
 }

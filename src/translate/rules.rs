@@ -1,5 +1,7 @@
 //! The rules of an HTTPRoute, for listeners on one port and scheme.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use super::backends::Resolved;
 use super::filters::{FilterList, RuleProblem, Site, filters};
 use super::listeners::Entrance;
 use super::matches::{Conditions, conditions, every_request};
+use super::mirrors;
 use super::report::RefProblem;
 use crate::model::{
     Branch, Filters, Forward, HostPattern, ObjectKey, Outcome, PathMatch, Rank, Retry, RouteMatch, Rule,
@@ -30,6 +33,8 @@ pub(super) struct Rules {
     pub problems: Vec<(usize, RuleProblem)>,
     pub unresolved: Option<RefProblem>,
     pub notes: Vec<String>,
+    /// Services that it goes to and that a BackendTLSPolicy is for.
+    pub secured: BTreeSet<ObjectKey>,
     /// Whether there is a rule without a problem, or no rule at all.
     pub any_valid: bool,
 }
@@ -61,7 +66,7 @@ struct Reader<'a> {
     index: usize,
     /// With the port that clients connect to.
     entrance: Entrance,
-    /// What the rule's backendRefs resolve to.
+    /// What the rule's [`references`] resolve to.
     resolved: &'a [Resolved],
 }
 
@@ -100,14 +105,16 @@ impl Reader<'_> {
             return Err(RuleProblem::Unsupported("sessionPersistence is not supported".into()));
         }
         let site = Site { entrance: self.entrance, prefix: only_prefix(matches) };
-        let list = filters(&spec.filters, &site)?;
+        let (backends, mirrors) = self.resolved.split_at_checked(spec.backend_refs.len()).unwrap_or_default();
+        let mut mirrors = mirrors.iter();
+        let list = filters(&spec.filters, &site, &mut mirrors)?;
         let timeouts = spec.timeouts.as_ref().map(timeouts).transpose()?.unwrap_or_default();
         let retry = spec.retry.as_ref().map(retry).transpose()?;
         if spec.retry.as_ref().is_some_and(|it| it.backoff.is_some()) {
             all.notes
                 .push(format!("rule {}: retry.backoff is not applied: tries follow at once", self.index));
         }
-        let branches = self.branches(spec, &list, &site)?;
+        let branches = branches(spec, &list, &site, (backends, &mut mirrors))?;
         Ok(Rule { id: self.id(spec), filters: list.filters, branches, timeouts, retry })
     }
 
@@ -124,42 +131,50 @@ impl Reader<'_> {
             retry: None,
         }
     }
-
-    fn branches(&self, spec: &RuleSpec, list: &FilterList, site: &Site) -> Result<Vec<Branch>, RuleProblem> {
-        if let Some(redirect) = &list.redirect {
-            if !spec.backend_refs.is_empty() {
-                return Err(RuleProblem::Incompatible(
-                    "RequestRedirect and backendRefs exclude each other".into(),
-                ));
-            }
-            let outcome = Outcome::Redirect(redirect.clone());
-            return Ok(vec![Branch { weight: 1, filters: Filters::default(), outcome }]);
-        }
-        let mut branches = Vec::new();
-        for (it, resolved) in spec.backend_refs.iter().zip(self.resolved) {
-            branches.extend(branch(it, resolved.clone(), list, site)?);
-        }
-        if branches.is_empty() {
-            branches.push(failing(1, "no backendRefs with a weight above 0".into()));
-        }
-        Ok(branches)
-    }
 }
 
-/// One backendRef; none if its weight is 0.
+/// A rule's branches; what its backendRefs resolve to is given, and what the mirrors among their filters do.
+fn branches<'a>(
+    spec: &RuleSpec,
+    list: &FilterList,
+    site: &Site,
+    (backends, mirrors): (&[Resolved], &mut impl Iterator<Item = &'a Resolved>),
+) -> Result<Vec<Branch>, RuleProblem> {
+    if let Some(redirect) = &list.redirect {
+        if !spec.backend_refs.is_empty() {
+            return Err(RuleProblem::Incompatible(
+                "RequestRedirect and backendRefs exclude each other".into(),
+            ));
+        }
+        let outcome = Outcome::Redirect(redirect.clone());
+        return Ok(vec![Branch { weight: 1, filters: Filters::default(), outcome }]);
+    }
+    let mut branches = Vec::new();
+    for (it, resolved) in spec.backend_refs.iter().zip(backends) {
+        let own = filters(&it.filters, site, mirrors)?;
+        own.check_redirect(own.copies || list.copies)?;
+        branches.extend(branch(it, own, resolved.clone(), list)?);
+    }
+    if branches.is_empty() {
+        branches.push(failing(1, "no backendRefs with a weight above 0".into()));
+    }
+    Ok(branches)
+}
+
+/// One backendRef with its own filters; none if its weight is 0.
 fn branch(
     it: &BackendRef,
+    own: FilterList,
     resolved: Resolved,
     rule: &FilterList,
-    site: &Site,
 ) -> Result<Option<Branch>, RuleProblem> {
-    let own = filters(&it.filters, site)?;
     let weight = weight(it)?;
     let outcome = match (own.redirect, resolved) {
         (Some(redirect), _) => Outcome::Redirect(redirect),
         (None, Ok((service, backend))) => {
             let rewrite = own.rewrite.or_else(|| rule.rewrite.clone()).unwrap_or_default();
-            Outcome::Forward(Forward { service, backend, rewrite, mirrors: Vec::new() })
+            let mirrors = rule.mirrors.iter().cloned().chain(own.mirrors).collect();
+            Outcome::Forward(Forward { service, backend, rewrite, mirrors })
         }
         (None, Err(problem)) => Outcome::Fail(problem.message().to_owned()),
     };
@@ -172,9 +187,13 @@ pub(super) fn weight(it: &BackendRef) -> Result<u32, RuleProblem> {
     weight.ok_or_else(|| RuleProblem::Unsupported("weight is not between 0 and 1000000".into()))
 }
 
-/// The backendRefs of a rule, as far as it can be read.
-pub(super) fn references(rule: &Lenient<RuleSpec>) -> &[BackendRef] {
-    rule.0.as_ref().map(|rule| rule.backend_refs.as_slice()).unwrap_or_default()
+/// The references of a rule, as far as it can be read: its backendRefs, the mirrors of its own filters, and those of the
+/// backendRefs' filters.
+pub(super) fn references(rule: &Lenient<RuleSpec>) -> Vec<Cow<'_, BackendRef>> {
+    let Ok(rule) = &rule.0 else { return Vec::new() };
+    let lists = std::iter::once(&rule.filters).chain(rule.backend_refs.iter().map(|it| &it.filters));
+    let mirrors = lists.flat_map(|list| mirrors::references(list)).map(Cow::Owned);
+    rule.backend_refs.iter().map(Cow::Borrowed).chain(mirrors).collect()
 }
 
 fn failing(weight: u32, reason: String) -> Branch {

@@ -45,8 +45,9 @@ impl<'a> Collector<'a> {
         for listener in parents.iter().flat_map(|parent| &parent.listeners) {
             let Some(port) = listener.served_port() else { continue };
             if listener.terminates_tls() {
-                let certificates = &mut collector.tls.entry(port).or_default().certificates;
-                certificates.insert(listener.hostname.clone(), listener.certificates.clone());
+                let tls = collector.tls.entry(port).or_default();
+                tls.certificates.insert(listener.hostname.clone(), listener.certificates.clone());
+                tls.clients.clone_from(&listener.clients);
             }
             collector.ports.entry(port).or_default().insert(&listener.hostname, listener);
             let hosts = collector.hosts.entry(port).or_default();
@@ -92,7 +93,7 @@ impl<'a> Collector<'a> {
         }
         let finished = self.hosts.into_iter().map(|(port, hosts)| (port, finish_port(hosts)));
         let (tls, passthrough, plain) = (self.tls, self.passthrough, self.plain);
-        Model { ports: finished.collect(), tls, passthrough, plain, user_vcl: None, logs: false }
+        Model { ports: finished.collect(), tls, passthrough, plain, ..Model::default() }
     }
 }
 

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use super::literal::{VclComment, VclExpr, VclIdent, VclString};
 use super::programs::{ChangeVcl, Fetch, Response, changes};
-use super::services::backend;
+use super::services::Target;
 use super::shard::Numbered;
 use super::urls::{location, rewritten};
 use crate::bundle::hex;
@@ -59,6 +59,8 @@ pub(super) struct ForwardVcl {
     pub url: Option<VclExpr>,
     pub backend: VclExpr,
     pub websocket: bool,
+    /// What is called last.
+    pub sub: VclIdent,
 }
 
 /// A rule that only forwards: all there is to know of it fits into an entry of the look-up table.
@@ -80,10 +82,11 @@ pub(super) fn plain(listener: &ListenerId, rule: &Rule) -> Option<PlainVcl> {
         && Fetch::of(rule).is_none()
         && forward.rewrite == Rewrite::default()
         && !forward.backend.websocket
+        && forward.mirrors.is_empty()
         && !forward.backend.endpoints.is_empty();
     is_plain.then(|| PlainVcl {
         key: key(listener, rule, branch, forward),
-        backend: backend(&forward.service, &forward.backend),
+        backend: Target::of(forward).backend(),
         name: name(rule, Some(forward)),
     })
 }
@@ -168,10 +171,16 @@ fn outcome(listener: &ListenerId, rule: &Rule, branch: &Branch) -> OutcomeVcl {
             key: key(listener, rule, branch, it),
             host: it.rewrite.host.as_ref().map(|host| VclString::new(host.as_str())),
             url: it.rewrite.path.as_ref().map(rewritten),
-            backend: backend(&it.service, &it.backend),
+            backend: Target::of(it).backend(),
             websocket: it.backend.websocket,
+            sub: if it.mirrors.is_empty() { VclIdent::word("forward") } else { copied() },
         }),
     }
+}
+
+/// What forwards a request that is copied: never from the cache, so that there is something to copy.
+pub(super) fn copied() -> VclIdent {
+    VclIdent::word("forward_copied")
 }
 
 /// Everything that makes a stored response differ from that of another rule for the same host and URL. It follows

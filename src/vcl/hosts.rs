@@ -52,8 +52,7 @@ impl HostTable {
                 HostPattern::Any => table.any = Some(sub),
             }
         }
-        let suffix = |labels: &usize| VclRegex::own(&format!(r"^.+?((?:\.[^.]+){{{labels}}})$"));
-        table.suffixes = labels.iter().rev().map(suffix).collect();
+        table.suffixes = labels.into_iter().rev().map(VclRegex::last_labels).collect();
         table
     }
 }

@@ -66,6 +66,12 @@ impl VclRegex {
         Self::quoted(pattern)
     }
 
+    /// Cuts a host down to a dot and its last labels, that many, if there is more before them.
+    #[must_use]
+    pub fn last_labels(labels: usize) -> Self {
+        Self::own(&format!(r"^.+?((?:\.[^.]+){{{labels}}})$"))
+    }
+
     /// Regular expressions must be one literal: a double quote is written as `\x22`.
     fn quoted(pattern: &str) -> Self {
         Self(format!("\"{}\"", without_double_quotes(pattern)))

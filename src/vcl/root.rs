@@ -6,6 +6,7 @@ use askama::Template;
 
 use super::hosts::HostTable;
 use super::literal::{VclExpr, VclIdent, VclString};
+use super::misdirected::{self, Check, Listeners};
 use super::shards::{Members, Ranges};
 use super::sockets::{Port, Sockets};
 use crate::model::{HostPattern, Model, VirtualHosts};
@@ -17,14 +18,16 @@ pub(super) struct Content {
     /// By port, the wildcards and what is served instead of them, each with its shard.
     listed: BTreeMap<Port, BTreeMap<HostPattern, String>>,
     sockets: Sockets,
+    listeners: Listeners,
 }
 
 impl Content {
     pub(super) fn new(model: &Model, ranges: Option<Ranges>, members: &Members<'_>) -> Self {
         let sockets = Sockets::of(model);
+        let listeners = misdirected::listeners(model);
         // All hosts of one shard are looked up there.
         if !matches!(ranges, Some(Ranges::Split { .. })) {
-            return Self { ranges, listed: BTreeMap::new(), sockets };
+            return Self { ranges, listed: BTreeMap::new(), sockets, listeners };
         }
         let by_host: BTreeMap<&HostPattern, &String> =
             members.iter().flat_map(|(name, hosts)| hosts.iter().map(move |host| (*host, name))).collect();
@@ -32,7 +35,8 @@ impl Content {
         let ports = Port::all(model)
             .zip(model.ports.values())
             .map(|(port, hosts)| (port, listed(hosts).filter_map(shard).collect::<BTreeMap<_, _>>()));
-        Self { ranges, listed: ports.filter(|(_, listed)| !listed.is_empty()).collect(), sockets }
+        let listed = ports.filter(|(_, listed)| !listed.is_empty()).collect();
+        Self { ranges, listed, sockets, listeners }
     }
 }
 
@@ -65,6 +69,10 @@ pub(super) struct RootVcl {
     /// The shards of listed hosts.
     labels: Vec<VclIdent>,
     ports: Vec<PortVcl>,
+    /// How requests that came in where they do not belong are found.
+    checks: Vec<Check>,
+    /// Whether a request came through the relay; none where all did.
+    relayed: Option<VclExpr>,
     steps: Vec<Step>,
 }
 
@@ -97,7 +105,10 @@ impl RootVcl {
         }
         let listed: BTreeSet<&String> = content.listed.values().flat_map(BTreeMap::values).collect();
         let labels = listed.into_iter().map(|shard| label(shard)).collect();
-        Self { labels, ports: ports.collect(), steps }
+        let sockets = content.sockets;
+        let checks = content.listeners.iter().map(|(port, hosts)| Check::new(*port, hosts, sockets));
+        let relayed = (sockets == Sockets::Both).then(Sockets::relayed);
+        Self { labels, ports: ports.collect(), checks: checks.collect(), relayed, steps }
     }
 }
 

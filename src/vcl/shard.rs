@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use askama::Template;
 
-use super::actions::{OutcomeVcl, Programs, RuleVcl};
+use super::actions::{OutcomeVcl, Programs, RuleVcl, copied};
 use super::hosts::HostTable;
 use super::literal::{VclComment, VclExpr, VclIdent, VclString};
 use super::programs::{AllowVcl, ChangeVcl, FetchVcl, ResponseVcl};
-use super::services::ServiceVcl;
+use super::services::{ServiceVcl, Target};
 use super::sockets::{Port, Sockets};
+use super::upstreams::SocketFolder;
 use super::user::{Hooks, UserBlock};
-use super::writer::{HostVcl, RequestVcl, Writer, not_found};
-use crate::model::{HostPattern, Model, Outcome, Service, ServicePort, UserVcl, VirtualHost};
+use super::writer::{HostVcl, Names, RequestVcl, Writer, not_found};
+use crate::model::{HostPattern, Model, Outcome, UserVcl, VirtualHost};
 
 /// The part of a model that a shard is made from: equal contents give equal VCL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,15 +61,16 @@ impl Content {
         content
     }
 
-    /// The Services that rules forward to and that have endpoints.
-    fn services(&self) -> BTreeMap<&ServicePort, &Service> {
+    /// What rules forward to, each once, as far as it has endpoints.
+    pub(super) fn targets(&self) -> Vec<Target<'_>> {
         let hosts = self.hosts.values().chain(self.fallbacks.values()).flatten();
         let branches = hosts.flat_map(|(_, host)| &host.matches).flat_map(|it| &it.rule.branches);
-        let named = branches.filter_map(|branch| match &branch.outcome {
-            Outcome::Forward(it) => Some((&it.service, it.backend.as_ref())),
-            Outcome::Redirect(_) | Outcome::Fail(_) => None,
+        let forwards = branches.filter_map(|branch| match &branch.outcome {
+            Outcome::Forward(it) if !it.backend.endpoints.is_empty() => Some(it),
+            Outcome::Forward(_) | Outcome::Redirect(_) | Outcome::Fail(_) => None,
         });
-        named.filter(|(_, service)| !service.endpoints.is_empty()).collect()
+        let targets: BTreeMap<_, _> = forwards.map(Target::of).map(|it| (it.key(), it)).collect();
+        targets.into_values().collect()
     }
 }
 
@@ -124,8 +126,14 @@ impl<T: PartialEq> Numbered<T> {
 }
 
 impl ShardVcl {
-    pub(super) fn new(label: &str, content: &Content) -> Self {
-        let mut writer = Writer::default();
+    /// `targets` is what the content's rules forward to, and `sockets` where the relay is.
+    pub(super) fn new(
+        label: &str,
+        content: &Content,
+        targets: &[Target<'_>],
+        sockets: &SocketFolder,
+    ) -> Self {
+        let mut writer = Writer::new(content.logs);
         let mut ports = Vec::new();
         for (port, own) in &content.hosts {
             let fallbacks = content.fallbacks.get(port).map(Vec::as_slice).unwrap_or_default();
@@ -145,9 +153,9 @@ impl ShardVcl {
             hooks: content.user_vcl.as_ref().map(|it| Hooks::of(&it.text)).unwrap_or_default(),
             user: content.user_vcl.as_ref().map(UserBlock::new),
             logs: content.logs,
-            services: content.services().into_iter().map(|(port, it)| ServiceVcl::new(port, it)).collect(),
+            services: targets.iter().map(|it| it.declaration(sockets)).collect(),
             requests: writer.requests,
-            names: writer.names,
+            names: writer.names.map(Names::in_order).unwrap_or_default(),
             ports,
             hosts: writer.hosts,
             rules: writer.rules,
@@ -177,6 +185,12 @@ impl ShardVcl {
     /// `client.identity`, so it does not count where there is some.
     fn is_plain(&self) -> &'static str {
         if self.user.is_some() { r#"var.get("plain")"# } else { r#"client.identity == """# }
+    }
+
+    /// Whether requests are copied.
+    fn copies(&self) -> bool {
+        let mut branches = self.rules.iter().flat_map(|rule| &rule.branches);
+        branches.any(|it| matches!(&it.outcome, OutcomeVcl::Forward(forward) if forward.sub == copied()))
     }
 
     /// Whether a host has paths without a rule.

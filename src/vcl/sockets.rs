@@ -56,13 +56,17 @@ impl Sockets {
     /// The condition for a port; none where there is no other.
     pub(super) fn condition(self, port: Port) -> Option<VclExpr> {
         let direct = || format!("local.socket == {}", VclString::new(&port.name()));
-        let number = || format!("std.port(server.ip) == {}", port.number);
         match (self, port.scheme) {
             (Self::One(_), _) => None,
             (_, Scheme::Http) => Some(VclExpr::of(direct())),
-            (Self::Relay, Scheme::Https) => Some(VclExpr::of(number())),
-            (_, Scheme::Https) => Some(VclExpr::of(format!("{} && {}", through_relay("=="), number()))),
+            (Self::Relay, Scheme::Https) => self.relayed_condition(port),
+            (_, Scheme::Https) => Some(VclExpr::of(format!("{} && {}", through_relay("=="), number(port)))),
         }
+    }
+
+    /// The condition for a port of requests that came through the relay; none where there is no other port.
+    pub(super) fn relayed_condition(self, port: Port) -> Option<VclExpr> {
+        (!matches!(self, Self::One(_))).then(|| VclExpr::of(number(port)))
     }
 
     /// Whether the table `requests` has what begins with a request's port, `host` (an expression) and URL. Between the
@@ -100,6 +104,10 @@ impl Sockets {
         };
         scheme.map(|scheme| VclString::new(scheme.as_str()))
     }
+}
+
+fn number(port: Port) -> String {
+    format!("std.port(server.ip) == {}", port.number)
 }
 
 fn through_relay(operator: &'static str) -> String {

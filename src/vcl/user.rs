@@ -57,19 +57,16 @@ impl UserBlock {
 }
 
 /// A line of the user's own VCL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserLine {
-    /// The ConfigMap.
-    pub config_map: ObjectKey,
+struct UserLine {
+    config_map: ObjectKey,
     /// The key in it.
-    pub key: String,
-    /// The line, from 1.
-    pub line: usize,
+    key: String,
+    /// From 1.
+    line: usize,
 }
 
 /// Where a line of a shard (from 1) stands in the user's own VCL; `None` if it is Copal's.
-#[must_use]
-pub fn locate(shard: &str, line: usize) -> Option<UserLine> {
+fn locate(shard: &str, line: usize) -> Option<UserLine> {
     let (before, head) = shard.lines().enumerate().find_map(|(index, text)| {
         text.strip_prefix("# ")?.strip_prefix(HEAD).map(|head| (index + 1, head))
     })?;
@@ -184,7 +181,7 @@ mod tests {
         let all: Vec<_> = (0..=10).map(line).collect();
         assert_eq!(all[..8], [None, None, None, None, None, is(1), is(2), is(3)]);
         assert!(all[8..].iter().all(Option::is_none));
-        assert_eq!(locate("vcl 4.1;\n", 1), None);
+        assert!(locate("vcl 4.1;\n", 1).is_none());
     }
 
     #[test]

@@ -13,8 +13,10 @@ pub(super) struct RequestVcl {
     /// What port, host and URL begin with.
     pub text: VclString,
     pub sub: VclIdent,
-    /// What is to be known of a rule that only forwards, and the place of its name, from 1.
-    pub plain: Option<(PlainVcl, usize)>,
+    /// What is to be known of a rule that only forwards.
+    pub plain: Option<PlainVcl>,
+    /// The place of its name, from 1, if there is an access log.
+    pub name: Option<usize>,
 }
 
 /// A host whose requests are not decided by that look-up alone.
@@ -30,6 +32,24 @@ pub(super) struct HostVcl {
 type Hosts = [(HostPattern, Arc<VirtualHost>)];
 type Subs<'a> = BTreeMap<&'a HostPattern, VclIdent>;
 
+/// Names of rules that only forward, each with its place, from 1.
+#[derive(Default)]
+pub(super) struct Names(BTreeMap<VclString, usize>);
+
+impl Names {
+    fn place(&mut self, name: &VclString) -> usize {
+        let next = self.0.len() + 1;
+        *self.0.entry(name.clone()).or_insert(next)
+    }
+
+    /// All names in the order of their places.
+    pub(super) fn in_order(self) -> Vec<VclString> {
+        let mut names: Vec<_> = self.0.into_iter().collect();
+        names.sort_by_key(|(_, place)| *place);
+        names.into_iter().map(|(name, _)| name).collect()
+    }
+}
+
 /// What the virtual hosts of a shard share.
 #[derive(Default)]
 pub(super) struct Writer {
@@ -37,8 +57,8 @@ pub(super) struct Writer {
     pub requests: Vec<RequestVcl>,
     pub hosts: Vec<HostVcl>,
     pub rules: Vec<RuleVcl>,
-    /// Names of rules that only forward, for the access log.
-    pub names: Vec<VclString>,
+    /// Names of rules that only forward, if there is an access log.
+    pub names: Option<Names>,
     /// The rules that have a subroutine, in the order of `rules`.
     known: Vec<(ListenerId, Arc<Rule>)>,
     pub programs: Programs,
@@ -47,6 +67,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
+    /// A writer that collects names for the access log, or does not.
+    pub(super) fn new(logs: bool) -> Self {
+        Self { names: logs.then(Names::default), ..Self::default() }
+    }
+
     /// Adds the hosts of a port; wildcards are returned, with what to call for them.
     pub(super) fn port<'a>(
         &mut self,
@@ -95,23 +120,19 @@ impl Writer {
 
     fn request(&mut self, key: &str, path: &str, sub: &VclIdent) {
         let elements = prefix_elements(key, path).into_iter();
-        self.requests.extend(elements.map(|text| RequestVcl { text, sub: sub.clone(), plain: None }));
+        self.requests.extend(elements.map(|text| RequestVcl {
+            text,
+            sub: sub.clone(),
+            plain: None,
+            name: None,
+        }));
     }
 
     fn plain(&mut self, key: &str, path: &str, rule: &PlainVcl) {
-        let place = self.name(&rule.name);
-        let plain = || Some((rule.clone(), place));
-        let entry = |text| RequestVcl { text, sub: VclIdent::word("forward_only"), plain: plain() };
+        let name = self.names.as_mut().map(|names| names.place(&rule.name));
+        let sub = || VclIdent::word("forward_only");
+        let entry = |text| RequestVcl { text, sub: sub(), plain: Some(rule.clone()), name };
         self.requests.extend(prefix_elements(key, path).into_iter().map(entry));
-    }
-
-    fn name(&mut self, name: &VclString) -> usize {
-        let known = self.names.iter().position(|known| known == name);
-        let place = known.unwrap_or_else(|| {
-            self.names.push(name.clone());
-            self.names.len() - 1
-        });
-        place + 1
     }
 
     fn host(&mut self, number: usize, host: &HostPattern, it: &VirtualHost, subs: &Subs<'_>) {

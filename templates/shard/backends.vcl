@@ -2,7 +2,12 @@
 
 # {{ service.comment }}
 {%- for backend in service.backends %}
+{%- match backend.path %}
+{%- when Some(path) %}
+backend {{ backend.name }} { .path = {{ path }}; .host_header = {{ backend.host }}; }
+{%- when None %}
 backend {{ backend.name }} { .host = {{ backend.host }}; .port = {{ backend.port }}; }
+{%- endmatch %}
 {%- endfor %}
 {%- endfor %}
 

@@ -37,5 +37,5 @@
 		return (pipe);
 	}
 {%- endif %}
-	call forward;
+	call {{ forward.sub }};
 {%- endmatch %}

@@ -43,6 +43,16 @@ sub forward {
 {%- endif %}
 {%- include "forward.vcl" %}
 }
+{%- if self.copies() %}
+
+# A request that is copied gets to its backend, each time.
+sub forward_copied {
+{%- if hooks.after_routing %}
+	call copal_after_routing;
+{%- endif %}
+{%- include "pass.vcl" %}
+}
+{%- endif %}
 {%- if self.has_plain_rules() %}
 
 # A rule that does no more: what is to be known of it is read from its entry in the look-up table when it is needed. That

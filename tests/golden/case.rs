@@ -7,13 +7,14 @@ use std::process::Command;
 
 use copal::bundle::{Bundle, NAME_PREFIX};
 use copal::snapshot::{Object, Snapshot};
-use copal::standalone::manifests::{Format as FileFormat, Manifests};
 use copal::standalone::output::{self, Format};
 use copal::status::{self, Context, Programmed};
 use copal::translate::{Settings, translate};
 use copal::vcl::Renderer;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
+
+use super::objects::objects;
 
 /// Longest input that one reads to its end.
 const MAX_LINES: usize = 60;
@@ -48,13 +49,14 @@ impl Case {
     /// What `in.yaml` holds, and what is given with every golden.
     pub fn objects(&self) -> Vec<Object> {
         let own = self.folder.join("in.yaml");
-        let lines = read(&own).lines().count();
+        let text = read(&own);
+        let lines = text.lines().count();
         assert!(
             lines <= MAX_LINES,
             "{}: {lines} lines; at most {MAX_LINES} are read by anybody",
             own.display()
         );
-        given().into_iter().chain(objects(&own)).collect()
+        given().into_iter().chain(objects(&self.name, &text)).collect()
     }
 
     /// VCL and statuses of the input.
@@ -127,7 +129,7 @@ impl Rendered {
 
 /// What every golden has besides its own input.
 pub fn given() -> Vec<Object> {
-    objects(&goldens().join("given.yaml"))
+    objects("given.yaml", &read(&goldens().join("given.yaml")))
 }
 
 fn goldens() -> PathBuf {
@@ -136,12 +138,6 @@ fn goldens() -> PathBuf {
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-fn objects(path: &Path) -> Vec<Object> {
-    let manifests = Manifests::parse(FileFormat::Yaml, read(path).as_bytes());
-    assert!(manifests.faults.is_empty(), "{}: {:?}", path.display(), manifests.faults);
-    manifests.objects.into_iter().map(|it| it.object).collect()
 }
 
 /// The statuses without `lastTransitionTime`, which is the same everywhere.

@@ -42,8 +42,8 @@ impl Config {
 
 /// Several documents in one file.
 pub fn documents(manifests: &[Json]) -> String {
-    let text: String = manifests.iter().map(|manifest| format!("---\n{manifest:#}\n")).collect();
-    text.chars().map(yaml).collect()
+    let texts: Vec<_> = manifests.iter().map(|manifest| format!("---\n{manifest:#}\n")).collect();
+    texts.concat().chars().map(yaml).collect()
 }
 
 /// JSON leaves some characters as they are that YAML wants escaped.

@@ -183,9 +183,7 @@ impl Reloader {
 
     /// What varnishd has loaded.
     pub fn list(&self) -> String {
-        let output =
-            Command::new("varnishadm").arg("-n").arg(&self.workdir).arg("vcl.list").output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
+        self.varnishadm(&["vcl.list"])
     }
 
     /// What `varnishadm` answers.
@@ -247,20 +245,22 @@ pub fn varnishds(workdir: &Path) -> Vec<i32> {
 
 fn processes(program: &str, workdir: &Path) -> Vec<i32> {
     let workdir = workdir.to_str().unwrap();
-    let pids =
-        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).into_owned();
-        line.contains(&format!("{program}\0")) && line.contains(&format!("\0-n\0{workdir}\0"))
-    })
-    .collect()
+    pids()
+        .filter(|pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            line.contains(&format!("{program}\0")) && line.contains(&format!("\0-n\0{workdir}\0"))
+        })
+        .collect()
+}
+
+/// All processes of the machine.
+fn pids() -> impl Iterator<Item = i32> {
+    fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
 fn children(of: i32) -> Vec<i32> {
-    let pids =
-        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| parent(*pid) == Some(of)).collect()
+    pids().filter(|pid| parent(*pid) == Some(of)).collect()
 }
 
 fn is_relay(pid: i32) -> bool {

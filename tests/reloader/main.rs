@@ -1,5 +1,5 @@
 //! The reloader with a real varnishd, real backends and real clients, all on the loopback interface.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
+#![cfg(test)]
 
 mod access_log;
 mod backend;
@@ -9,12 +9,19 @@ mod client;
 mod crash;
 mod drain;
 mod harness;
+mod logged;
+mod misdirected;
 mod operate;
 mod passthrough;
 mod relay;
+mod relay_clients;
 mod relay_life;
 mod relay_streams;
 mod reload;
 mod served;
 mod tls;
 mod tls_server;
+#[path = "../upstreams/server.rs"]
+#[allow(dead_code, clippy::format_push_string, reason = "tests of the relay alone need more of it")]
+mod upstream_server;
+mod upstreams;

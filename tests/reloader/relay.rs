@@ -1,6 +1,5 @@
 //! TLS through the relay and a real varnishd.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -52,10 +51,10 @@ fn plain_and_tls_listeners_are_told_apart() {
     let certificate = authority.issue(&["a.example"]);
     let tls: Names<'_> = &[("", &certificate)];
     let served = Served::serve(authority, &bundle(nowhere(), &[80], &[(443, tls), (444, tls)]));
-    let plain = SocketAddr::from(([127, 0, 0, 1], served.offset + 80));
+    let plain = served.at(80);
     assert_eq!(get(plain, "a.example", "/echo").unwrap().header("x-socket"), Some("http-80"));
     for port in [443, 444] {
-        let address = SocketAddr::from(([127, 0, 0, 1], served.offset + port));
+        let address = served.at(port);
         let answer = served.authority.curl(address, "a.example", "/echo", &["--http1.1"]).unwrap();
         assert!(answer.contains(&format!("X-Port: {port}\r\n")), "{answer}");
     }
@@ -93,7 +92,7 @@ fn the_certificate_follows_from_the_server_name() {
     ] {
         expect(served.address, host, certificate);
     }
-    let other = SocketAddr::from(([127, 0, 0, 1], served.offset + 444));
+    let other = served.at(444);
     expect(other, "example.org", &other_port);
     let error = connect(&client, other, "x.example.com").unwrap_err();
     let alert = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());

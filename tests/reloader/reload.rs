@@ -203,8 +203,10 @@ fn a_bundle_without_sockets_is_waited_upon() {
     let reloader = place.start();
     let ready = reloader.wait_for("an answer of /readyz", || reloader.admin_get("/readyz"));
     assert_eq!(ready.status, 503);
-    reloader.wait_for("waiting", || (reloader.status()["state"] == "waiting").then_some(()));
-    assert!(reloader.admin_get("/readyz").unwrap().body.contains("no usable bundle"));
+    reloader.wait_for("the reason", || {
+        reloader.admin_get("/readyz").filter(|answer| answer.body.contains("no usable bundle"))
+    });
+    assert_eq!(reloader.status()["state"], "waiting");
     reloader.wait_loaded(&place.write(&bundle(&[place.port], &[("a", &shard(backend.address, "1"))])));
     assert_eq!(get(place.address(), "a", "/").unwrap().status, 200);
 }

@@ -33,6 +33,8 @@ sub vcl_synth {{
     set resp.http.X-Version = proxy.ssl_version();
     set resp.http.X-Cipher = proxy.ssl_cipher();
     set resp.http.X-Verified = proxy.ssl_verify_result();
+    set resp.http.X-Shown = proxy.client_has_cert_conn();
+    set resp.http.X-Shown-Before = proxy.client_has_cert_sess();
     set resp.body = "";
     if (sess.timeout_idle < 2s) {{ set resp.http.Connection = "close"; }}
     return (deliver);
@@ -85,8 +87,13 @@ impl Served {
         let arguments = [&["--port-offset", offset_text.as_str()], arguments].concat();
         let reloader = place.start_with(&arguments);
         reloader.wait_loaded(&revision);
-        let address = SocketAddr::from(([127, 0, 0, 1], offset + 443));
+        let address = at(offset, 443);
         Self { authority, place, reloader, address, offset }
+    }
+
+    /// Where another port is reached.
+    pub fn at(&self, port: u16) -> SocketAddr {
+        at(self.offset, port)
     }
 
     pub fn change(&self, bundle: &Bundle) {
@@ -102,6 +109,10 @@ impl Served {
         self.reloader
             .wait_for("a handshake of that kind", || (self.handshakes(result) == Some(count)).then_some(()));
     }
+}
+
+fn at(offset: u16, port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], offset + port))
 }
 
 pub fn nowhere() -> SocketAddr {

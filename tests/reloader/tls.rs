@@ -10,7 +10,7 @@ use std::time::Duration;
 use copal::bundle::relay::{Certificate, CertificateId, Certificates, Relay, TlsListener, certificate_id};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 use tempfile::TempDir;
 
@@ -47,12 +47,41 @@ impl Authority {
         Arc::new(Certificate { chain: certificate.pem().into(), key: key.serialize_pem().into() })
     }
 
+    /// The authority itself, as one that clients' certificates are validated with.
+    pub fn itself(&self) -> Arc<Certificate> {
+        Arc::new(Certificate { chain: self.certificate.clone().into(), key: Vec::new() })
+    }
+
+    /// A certificate for a client, good until so many seconds after 1970.
+    pub fn issue_client(&self, until: u64) -> Arc<Certificate> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "a client");
+        params.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ClientAuth);
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(until);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Arc::new(Certificate { chain: certificate.pem().into(), key: key.serialize_pem().into() })
+    }
+
     pub fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+        self.client_with(versions, None)
+    }
+
+    /// A client that trusts this authority and shows a certificate if asked, whoever is asked for.
+    pub fn client_with(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        shown: Option<&Certificate>,
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
-        Arc::new(config.with_root_certificates(roots).with_no_client_auth())
+        let config = config.with_root_certificates(roots);
+        let Some(shown) = shown else { return Arc::new(config.with_no_client_auth()) };
+        let chain = CertificateDer::pem_slice_iter(&shown.chain).map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_slice(&shown.key).unwrap();
+        Arc::new(config.with_client_auth_cert(chain, key).unwrap())
     }
 
     /// Runs curl for `https://HOST:PORT/PATH`, with what follows standing for the host.
@@ -119,8 +148,15 @@ pub fn der(certificate: &Certificate) -> Vec<u8> {
 
 /// One request, whose answer has a length; returns head and body.
 pub fn request(stream: &mut Stream, host: &str, path: &str) -> io::Result<(String, Vec<u8>)> {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")?;
+    send(stream, host, path)?;
     answer(stream)
+}
+
+/// A request whose answer is not waited for.
+pub fn send(stream: &mut Stream, host: &str, path: &str) -> io::Result<()> {
+    // In one record: small ones in a row wait for the other side's word.
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
+    stream.flush()
 }
 
 pub fn answer(stream: &mut Stream) -> io::Result<(String, Vec<u8>)> {

@@ -49,6 +49,8 @@ struct Shared {
     connections: AtomicUsize,
     script: Mutex<VecDeque<Step>>,
     extra: Mutex<Vec<(String, String)>>,
+    /// The accounts that were given, if they are to be kept.
+    record: Mutex<Option<Vec<serde_json::Value>>>,
 }
 
 /// All backends of a test process share one, which lives as long as the process.
@@ -93,6 +95,16 @@ impl Backend {
     pub fn respond_with(&self, headers: &[(&str, &str)]) {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         *self.shared.extra.lock().unwrap() = headers.collect();
+    }
+
+    /// Keeps the accounts of requests from now on.
+    pub fn record(&self) {
+        *self.shared.record.lock().unwrap() = Some(Vec::new());
+    }
+
+    /// The accounts of requests since [`Backend::record`].
+    pub fn recorded(&self) -> Vec<serde_json::Value> {
+        self.shared.record.lock().unwrap().clone().unwrap_or_default()
     }
 
     /// How many requests it has received.
@@ -224,6 +236,9 @@ fn account(
         "headers": headers,
         "path": request.uri().to_string(), "host": headers.get("host").and_then(|lines| lines.first()),
     });
+    if let Some(record) = shared.record.lock().unwrap().as_mut() {
+        record.push(told.clone());
+    }
     let body = wish.size.map_or_else(|| told.to_string().into_bytes(), |size| vec![b'x'; size]);
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = StatusCode::from_u16(wish.status).unwrap_or_default();

@@ -30,7 +30,15 @@ rm -rf "$2"
 impl Process {
     /// Starts `command`; `folder` is removed at the end of the test process.
     pub fn spawn(command: &mut Command, folder: &Path) -> io::Result<Self> {
-        let mut child = command.stdin(Stdio::null()).spawn()?;
+        Self::guard(command.stdin(Stdio::null()).spawn()?, folder)
+    }
+
+    /// As [`Process::spawn`], with a standard input that stays open, for programs that end when it does.
+    pub fn spawn_attached(command: &mut Command, folder: &Path) -> io::Result<Self> {
+        Self::guard(command.stdin(Stdio::piped()).spawn()?, folder)
+    }
+
+    fn guard(mut child: Child, folder: &Path) -> io::Result<Self> {
         let watchdog = Command::new("sh")
             .args(["-c", WATCHDOG, "watchdog"])
             .arg(child.id().to_string())

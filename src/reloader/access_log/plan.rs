@@ -153,8 +153,8 @@ impl<'a> Writer<'a> {
                 Field::RequestHeader(name) => requests.extend(self.header(name, Self::request_header)),
                 Field::ResponseHeader(name) => responses.extend(self.header(name, Self::response_header)),
                 _ => {
-                    let value = self.value(field);
-                    self.layout.entries.push((key(field).to_owned(), value));
+                    let (key, value) = (field.name().unwrap_or_default(), self.value(field));
+                    self.layout.entries.push((key.to_owned(), value));
                 }
             }
         }
@@ -261,32 +261,6 @@ impl<'a> Writer<'a> {
         }
         let tags = ["RespHeader", "RespUnset", "BerespHeader", "BerespUnset", "VCL_call"];
         Value::Text(vec![self.column(format!("%{{{name}}}o"), tags)])
-    }
-}
-
-/// A field's name in JSON.
-fn key(field: &Field) -> &str {
-    match field {
-        Field::Time => "time",
-        Field::ClientAddress => "clientAddress",
-        Field::Method => "method",
-        Field::Host => "host",
-        Field::Url => "url",
-        Field::Protocol => "protocol",
-        Field::Status => "status",
-        Field::BytesSent => "bytesSent",
-        Field::BytesReceived => "bytesReceived",
-        Field::Duration => "duration",
-        Field::TimeToFirstByte => "timeToFirstByte",
-        Field::Cache => "cache",
-        Field::Route => "route",
-        Field::Rule => "rule",
-        Field::Backend => "backend",
-        Field::Endpoint => "endpoint",
-        Field::UserAgent => "userAgent",
-        Field::Referer => "referer",
-        Field::Vxid => "vxid",
-        Field::RequestHeader(name) | Field::ResponseHeader(name) => name,
     }
 }
 

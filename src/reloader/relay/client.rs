@@ -55,6 +55,7 @@ struct Answer {
     listen: Vec<std::net::SocketAddr>,
     certificates: usize,
     problems: Vec<Problem>,
+    drained: bool,
 }
 
 #[derive(Deserialize)]
@@ -63,12 +64,21 @@ struct Problem {
     message: String,
 }
 
+/// Whether the last client of the relay with that folder has gone.
+///
+/// # Errors
+/// When it does not run or does not answer.
+pub async fn has_drained(folder: &Path) -> Result<bool, AskError> {
+    let answer: Answer = serde_json::from_slice(&get(folder, "/status").await?)?;
+    Ok(answer.drained)
+}
+
 /// How the relay with that folder is.
 ///
 /// # Errors
 /// When it does not run or does not answer.
 pub async fn status(folder: &Path) -> Result<RelayStatus, AskError> {
-    let Answer { revision, listen, certificates, problems } =
+    let Answer { revision, listen, certificates, problems, drained: _ } =
         serde_json::from_slice(&get(folder, "/status").await?)?;
     let error = |Problem { file, message }| VclError { file, line: None, message };
     Ok(RelayStatus { revision, listen, certificates, errors: problems.into_iter().map(error).collect() })

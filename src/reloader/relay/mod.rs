@@ -21,13 +21,29 @@ pub struct Relay {
     folder: PathBuf,
     /// Whether there is a process, or will be again.
     runs: watch::Sender<bool>,
+    /// Whether its last client has gone. It goes on for varnishd, which may need it for its own clients.
+    drained: watch::Sender<bool>,
+    /// Whether varnishd needs it no more.
+    released: watch::Sender<bool>,
 }
 
 impl Relay {
     /// For the relay with that folder, which does not run yet.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), runs: watch::Sender::new(false) }
+        let no = || watch::Sender::new(false);
+        Self { folder: folder.to_owned(), runs: no(), drained: no(), released: no() }
+    }
+
+    /// Whether it may still have clients.
+    #[must_use]
+    pub fn has_clients(&self) -> bool {
+        self.runs() && !*self.drained.borrow()
+    }
+
+    /// Lets it end once its last client has gone: there is no varnishd any more.
+    pub fn release(&self) {
+        self.released.send_replace(true);
     }
 
     /// Whether there is one to wait for.

@@ -67,7 +67,7 @@ impl Launch {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    #[expect(dead_code, reason = "it ends when this is closed")]
+    /// It ends when this is closed.
     stdin: Option<ChildStdin>,
 }
 
@@ -85,6 +85,11 @@ impl Process {
     pub async fn ended(&mut self) -> io::Result<ExitStatus> {
         // tokio's own `wait` would close its standard input, had we not taken that.
         self.child.wait().await
+    }
+
+    /// Lets it end, once it has drained.
+    pub fn release(&mut self) {
+        drop(self.stdin.take());
     }
 
     /// Asks it to drain.

@@ -27,6 +27,8 @@ const SOON: Duration = Duration::from_millis(25);
 const LATER: Duration = Duration::from_secs(1);
 /// How long it is asked often: it takes up thousands of certificates in less, unless there is something wrong.
 const EAGER: Duration = Duration::from_secs(5);
+/// How often it is asked whether its last client has gone.
+const DRAIN_POLL: Duration = Duration::from_millis(250);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A relay that has run for this long was well: the pause before its restart is the first one again.
@@ -134,9 +136,26 @@ impl Supervisor {
             }
         }
         process.terminate();
-        let ended = process.ended().await;
-        debug!(?ended, "the relay has drained");
+        self.drain(process).await;
         None
+    }
+
+    /// Waits for the last client, then for the end of varnishd, then for that of the relay.
+    async fn drain(&self, mut process: Process) {
+        let mut released = self.relay.released.subscribe();
+        loop {
+            tokio::select! {
+                ended = process.ended() => return debug!(?ended, "the relay has drained"),
+                _ = released.wait_for(|released| *released) => break,
+                () = sleep(DRAIN_POLL) => {}
+            }
+            if client::has_drained(&self.folder).await.unwrap_or(false) {
+                self.relay.drained.send_replace(true);
+            }
+        }
+        process.release();
+        let ended = process.ended().await;
+        debug!(?ended, "the relay has ended");
     }
 
     /// How long until the next look.

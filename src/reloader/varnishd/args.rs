@@ -9,12 +9,7 @@ use thiserror::Error;
 
 use crate::bundle::ListenSocket;
 
-/// Below this many seconds `timeout_idle` means "draining" to every generated VCL.
-const LEAST_TIMEOUT_IDLE: f64 = 2.0;
-/// Options that varnishd cannot have from anyone but us.
-const OURS: &str = "CFMSVbdfnx";
-/// varnishd's options that take a value.
-const WITH_VALUE: &str = "EIMPSTWabfhijlnprstx";
+use super::user::{self, LEAST_TIMEOUT_IDLE};
 
 /// Why varnishd cannot be started like that.
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -168,8 +163,8 @@ pub fn address(bind: IpAddr, port: u16, offset: u16) -> Result<SocketAddr, ArgsE
 /// # Errors
 /// When the user's arguments would take varnishd out of our hands, or a port is out of range.
 pub fn arguments(launch: &Launch<'_>) -> Result<Vec<OsString>, ArgsError> {
-    let user = options(launch.user)?;
-    check(&user)?;
+    let user = user::options(launch.user)?;
+    user::check(&user)?;
     let has = |option| user.iter().any(|(found, _)| *found == option);
     let mut args = Args::default();
     args.flag("-F").pair("-f", "").pair("-n", launch.workdir).pair("-S", launch.secret);
@@ -256,69 +251,6 @@ impl Args {
     }
 }
 
-/// What the user's arguments set a parameter to; of several the last counts.
-#[must_use]
-pub fn parameter(user: &[OsString], name: &str) -> Option<String> {
-    let options = options(user).ok()?.into_iter().rev();
-    options.filter(|(option, _)| *option == 'p').find_map(|(_, value)| {
-        let (found, value) = value.split_once('=')?;
-        (found == name).then(|| value.to_owned())
-    })
-}
-
-/// Takes arguments apart as getopt(3) does: `-pa=b`, `-p a=b`, and flags written together.
-fn options(arguments: &[OsString]) -> Result<Vec<(char, String)>, ArgsError> {
-    let mut found = Vec::new();
-    let mut rest = arguments.iter().map(|argument| argument.to_string_lossy());
-    while let Some(argument) = rest.next() {
-        let Some(letters) = argument.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
-            return Err(ArgsError::NotAnOption(argument.into_owned()));
-        };
-        let mut letters = letters.chars();
-        while let Some(option) = letters.next() {
-            if WITH_VALUE.contains(option) {
-                let attached = letters.as_str();
-                let value =
-                    if attached.is_empty() { rest.next().unwrap_or_default() } else { attached.into() };
-                found.push((option, value.into_owned()));
-                break;
-            }
-            found.push((option, String::new()));
-        }
-    }
-    Ok(found)
-}
-
-fn check(user: &[(char, String)]) -> Result<(), ArgsError> {
-    for (option, value) in user {
-        match (option, value.split_once('=')) {
-            (reserved, _) if OURS.contains(*reserved) => return Err(ArgsError::Reserved(*reserved)),
-            ('p', Some(("timeout_idle", idle))) if seconds(idle) < LEAST_TIMEOUT_IDLE => {
-                return Err(ArgsError::TimeoutIdle(idle.to_owned()));
-            }
-            ('r', _) if value.split(',').any(|name| name.trim() == "timeout_idle") => {
-                return Err(ArgsError::ReadOnly(value.clone()));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// A duration as varnishd takes it, or zero if it is none.
-fn seconds(text: &str) -> f64 {
-    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let scale = match unit {
-        "ms" => 0.001,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        _ => 1.0,
-    };
-    number.trim().parse::<f64>().unwrap_or(0.0) * scale
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -399,35 +331,6 @@ mod tests {
             let line = line(&Launch { version: Version::parse(release), ..launch(&nothing, &[]) });
             assert!(line.contains(parameter), "{release}: {line}");
         }
-    }
-
-    #[test]
-    fn arguments_that_would_take_varnishd_away_are_refused() {
-        for (arguments_, expected) in [
-            (&["-n", "/x"][..], ArgsError::Reserved('n')),
-            (&["-d"], ArgsError::Reserved('d')),
-            (&["-Ff", "x.vcl"], ArgsError::Reserved('F')),
-            (&["extra"], ArgsError::NotAnOption("extra".into())),
-            (&["-p", "timeout_idle=1"], ArgsError::TimeoutIdle("1".into())),
-            (&["-ptimeout_idle=1500ms"], ArgsError::TimeoutIdle("1500ms".into())),
-            (&["-r", "vcl_path,timeout_idle"], ArgsError::ReadOnly("vcl_path,timeout_idle".into())),
-        ] {
-            let user = user(arguments_);
-            assert_eq!(arguments(&launch(&user, &[])), Err(expected), "{arguments_:?}");
-        }
-        for fine in
-            [&["-p", "timeout_idle=5"][..], &["-ptimeout_idle=1m"], &["-T", "127.0.0.1:6082"], &["-s", "-n"]]
-        {
-            let user = user(fine);
-            assert!(arguments(&launch(&user, &[])).is_ok(), "{fine:?}");
-        }
-    }
-
-    #[test]
-    fn the_users_last_word_on_a_parameter_counts() {
-        let user = user(&["-p", "vsl_mask=+Hash", "-pvsl_mask=-Link,+Debug", "-p", "other=1"]);
-        assert_eq!(parameter(&user, "vsl_mask").as_deref(), Some("-Link,+Debug"));
-        assert_eq!(parameter(&user, "nothing"), None);
     }
 
     #[test]

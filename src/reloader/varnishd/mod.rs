@@ -6,3 +6,4 @@ pub mod mask;
 pub mod process;
 pub mod setup;
 pub mod stale;
+pub mod user;

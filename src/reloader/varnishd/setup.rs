@@ -13,7 +13,9 @@ use tokio::process::Command;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use crate::bundle::relay::FOLDER;
 use crate::bundle::{ListenSocket, hex};
+use crate::bundle_folder::worker;
 
 use super::super::options::Options;
 use super::args::{Compiler, Launch, Version};
@@ -82,10 +84,15 @@ impl Setup {
     /// # Errors
     /// When the directory cannot be written, or varnishd does not run.
     pub async fn prepare(program: &Path, state: &Path) -> Result<Self, SetupError> {
+        let is_root = rustix::process::geteuid().is_root();
         let state = make_folder(state, 0o700)?;
-        // Under a 0700 parent 0755 is open to nobody else; varnishd's own users need it when we are root.
+        // Under such a parent 0755 is open to nobody else; varnishd's own users need it when we are root.
         let workdir = make_folder(&state.join("varnish"), 0o755)?;
-        let relay = make_folder(&state.join("relay"), 0o700)?;
+        let relay = make_folder(&state.join(FOLDER), 0o700)?;
+        for folder in [&state, &relay] {
+            let failed = |source| SetupError::State { path: folder.clone(), source };
+            worker::let_pass(folder).map_err(failed)?;
+        }
         let secret_file = state.join("secret");
         let secret = write_secret(&secret_file)?;
         let version = version(program).await?;
@@ -101,7 +108,7 @@ impl Setup {
             relay,
             secret_file,
             secret,
-            is_root: rustix::process::geteuid().is_root(),
+            is_root,
         };
         setup.tell();
         Ok(setup)

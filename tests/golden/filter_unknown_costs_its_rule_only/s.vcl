@@ -18,15 +18,15 @@ sub vcl_init {
 
 # What rules do. Each ends the request's way through vcl_recv.
 
-# HTTPRoute default/r rule 0
+# HTTPRoute default/r rule 1
 sub rule_0 {
-	# filters[0]: unknown variant `Teleport`, expected one of `RequestHeaderModifier`, `ResponseHeaderModifier`, `RequestMirror`, `RequestRedirect`, `URLRewrite`, `ExtensionRef`, `CORS`, `ExternalAuth`
+	# filters[0]: type ExtensionRef is not supported
 	return (synth(500));
 }
 
-# HTTPRoute default/r rule 1
+# HTTPRoute default/r rule 0
 sub rule_1 {
-	# filters[0]: type RequestMirror is not supported
+	# filters[0]: unknown variant `Teleport`, expected one of `RequestHeaderModifier`, `ResponseHeaderModifier`, `RequestMirror`, `RequestRedirect`, `URLRewrite`, `ExtensionRef`, `CORS`, `ExternalAuth`
 	return (synth(500));
 }
 
@@ -176,10 +176,10 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
+	prefixes.add("0/extension/", sub=rule_0);
+	prefixes.add("0/extension?", sub=rule_0);
 	prefixes.add("0/fine/", sub=rule_2);
 	prefixes.add("0/fine?", sub=rule_2);
-	prefixes.add("0/future/", sub=rule_0);
-	prefixes.add("0/future?", sub=rule_0);
-	prefixes.add("0/mirror/", sub=rule_1);
-	prefixes.add("0/mirror?", sub=rule_1);
+	prefixes.add("0/future/", sub=rule_1);
+	prefixes.add("0/future?", sub=rule_1);
 }

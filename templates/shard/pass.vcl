@@ -1,0 +1,5 @@
+
+	if (req.method == "CONNECT" || req.method == "PRI") {
+		return (synth(405));
+	}
+	return (pass);

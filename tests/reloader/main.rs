@@ -12,6 +12,7 @@ mod harness;
 mod logged;
 mod misdirected;
 mod operate;
+mod passthrough;
 mod relay;
 mod relay_clients;
 mod relay_life;
@@ -19,6 +20,7 @@ mod relay_streams;
 mod reload;
 mod served;
 mod tls;
+mod tls_server;
 #[path = "../upstreams/server.rs"]
 #[allow(dead_code, clippy::format_push_string, reason = "tests of the relay alone need more of it")]
 mod upstream_server;

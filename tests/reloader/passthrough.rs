@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use copal::bundle::Bundle;
-use copal::bundle::relay::Share;
+use copal::bundle::relay::{ClientValidation, Share, certificate_id};
 use rustix::process::Signal;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConnection};
@@ -192,6 +192,38 @@ fn what_is_in_tls_may_be_passed_on_alone() {
     let answer = served.authority.curl(served.address, "web.example", "/echo", &[]).unwrap();
     assert!(answer.to_lowercase().contains("x-authority: web.example"), "{answer}");
     assert_eq!(["ok", "no_route", "unreachable"].map(|it| served.passed(it)), [9, 2, 1]);
+}
+
+#[test]
+fn clients_show_certificates_where_tls_ends_and_only_there() {
+    let authority = Authority::new();
+    let certificate = authority.issue(&["t.example"]);
+    let backend = TlsServer::start("tls", &authority.issue(&["a.example"]));
+    let plain = plain_server("plain");
+    let bundle = passing(&[("a.example", &[(1, &[backend.address])])], &[("t.example", &certificate)]);
+    let bundle = with_plain(bundle, &[("t.example", &[(1, &[plain])])]);
+    let (mut relay, mut certificates) = (bundle.manifest.relay.clone().unwrap(), bundle.certificates.clone());
+    let (id, trusted) = (certificate_id(&authority.itself()), authority.itself());
+    certificates.insert(id.clone(), trusted);
+    relay.listen.get_mut(&443).unwrap().clients =
+        Some(ClientValidation { authorities: vec![id], insecure_fallback: false });
+    let valid = authority.issue_client(30_000_000_000);
+    let served = Served::serve(authority, &bundle.with_relay(Some(relay), certificates));
+    for version in [&TLS13, &TLS12] {
+        for (shown, is_let_in) in [(Some(valid.as_ref()), true), (None, false)] {
+            let client = served.authority.client_with(&[version], shown);
+            // Twice: the second time the session is resumed.
+            for _ in 0..2 {
+                let mut name = [0; 5];
+                let stream = connect(&client, served.address, "t.example");
+                let read = stream.map_err(|_| ()).and_then(|mut it| it.read_exact(&mut name).map_err(|_| ()));
+                assert_eq!(read.is_ok(), is_let_in, "{version:?}");
+                assert_eq!(&name == b"plain", is_let_in, "{version:?}");
+            }
+            assert_eq!(server_of(&mut connect(&client, served.address, "a.example").unwrap()), "tls");
+        }
+    }
+    served.wait_handshakes("client_certificate", 4.0);
 }
 
 /// What a client says first.

@@ -38,6 +38,9 @@ const BURST: Duration = Duration::from_millis(20);
 const LONGEST_BURST: Duration = Duration::from_millis(640);
 /// So many changes for one translation are many.
 const MANY: u32 = 4;
+/// From this length of a burst on changes come in numbers, until none has come for as long as the second one says.
+const BUSY_BURST: Duration = Duration::from_millis(160);
+const BUSY: Duration = Duration::from_millis(300);
 /// How long the engine sleeps at most.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
@@ -71,6 +74,8 @@ pub struct Engine {
     translated: Option<Duration>,
     /// How long after it the next one may begin.
     burst: Duration,
+    /// Until when few statuses are written at a time.
+    busy_until: Option<Duration>,
     /// When the statuses of Gateways may have to say something else without anything having happened.
     turns: Option<Duration>,
     /// Whether we may write.
@@ -116,6 +121,7 @@ impl Engine {
             start: Instant::now(),
             translated: None,
             burst: BURST,
+            busy_until: None,
             turns: None,
             leads: false,
             stale: Stale { translation: true, ..Stale::default() },
@@ -146,7 +152,7 @@ impl Engine {
     fn pause(&self) -> Duration {
         let now = self.now();
         let burst_ends = self.translated.filter(|_| self.stale.translation).map(|time| time + self.burst);
-        let times = [burst_ends, self.outbox.next_due(), self.turns];
+        let times = [burst_ends, self.outbox.next_due(), self.turns, self.busy_until];
         times.into_iter().flatten().min().map_or(LONGEST_PAUSE, |time| time.saturating_sub(now))
     }
 
@@ -193,6 +199,9 @@ impl Engine {
         let Effect { inputs, live, lost, pods } = effect;
         self.stale.translation |= inputs;
         self.stale.changes += u32::from(inputs);
+        if inputs && self.burst >= BUSY_BURST {
+            self.busy_until = Some(self.now() + BUSY);
+        }
         for id in live {
             self.outbox.look_again(&id);
             if matches!(id.kind, Kind::HttpRoute | Kind::TlsRoute | Kind::BackendTlsPolicy) {
@@ -228,7 +237,8 @@ impl Engine {
         for id in std::mem::take(&mut self.stale.entries) {
             self.say_nothing_of(id);
         }
-        for job in self.outbox.take(now, |id| self.world.live(id)) {
+        self.busy_until = self.busy_until.filter(|time| *time > now);
+        for job in self.outbox.take(now, self.busy_until.is_some(), |id| self.world.live(id)) {
             tokio::spawn(writer::write(self.writer.clone(), job, self.inputs.clone()));
         }
     }

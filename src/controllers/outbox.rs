@@ -9,8 +9,11 @@ use super::world::Live;
 use crate::snapshot::{Kind, ObjectId};
 use crate::status::merge;
 
-/// Writes under way at most: statuses of a thousand routes must not hold up whoever creates them.
+/// Writes under way at most.
 const IN_FLIGHT: usize = 8;
+/// The same while changes come in numbers: statuses of a thousand routes must not hold up whoever creates them, as the API
+/// server works as much for a status as for a new object.
+const IN_FLIGHT_WHILE_BUSY: usize = 2;
 /// How long a parent's status may lag: the counts of attached routes change with each route.
 const PARENT_PAUSE: Duration = Duration::from_millis(800);
 /// The pause after a write that failed.
@@ -47,6 +50,8 @@ pub struct Outbox {
     wanted: BTreeMap<ObjectId, Value>,
     due: BTreeSet<ObjectId>,
     in_flight: BTreeSet<ObjectId>,
+    /// How many writes may be under way.
+    limit: usize,
     not_before: BTreeMap<ObjectId, Duration>,
     /// What was written last and the version that came of it: the API server may have dropped a field.
     written: BTreeMap<ObjectId, (Value, Option<String>)>,
@@ -61,6 +66,7 @@ impl Outbox {
             wanted: BTreeMap::new(),
             due: BTreeSet::new(),
             in_flight: BTreeSet::new(),
+            limit: IN_FLIGHT,
             not_before: BTreeMap::new(),
             written: BTreeMap::new(),
         }
@@ -89,10 +95,17 @@ impl Outbox {
         }
     }
 
-    /// The writes to begin now. An object that is not there (yet) is left alone.
-    pub fn take<'a>(&mut self, now: Duration, live: impl Fn(&ObjectId) -> Option<&'a Live>) -> Vec<Job> {
+    /// The writes to begin now, fewer while changes come in numbers (`busy`). An object that is not there (yet) is left
+    /// alone.
+    pub fn take<'a>(
+        &mut self,
+        now: Duration,
+        busy: bool,
+        live: impl Fn(&ObjectId) -> Option<&'a Live>,
+    ) -> Vec<Job> {
         let mut jobs = Vec::new();
-        while self.in_flight.len() < IN_FLIGHT {
+        self.limit = if busy { IN_FLIGHT_WHILE_BUSY } else { IN_FLIGHT };
+        while self.in_flight.len() < self.limit {
             let Some(id) = self.due.iter().find(|id| self.may_begin(id, now)).cloned() else { break };
             self.due.remove(&id);
             if let Some(job) = live(&id).and_then(|live| self.job(&id, live)) {
@@ -106,7 +119,7 @@ impl Outbox {
     /// When to look again, if nothing else happens: not before a write has ended where no other may begin.
     #[must_use]
     pub fn next_due(&self) -> Option<Duration> {
-        if self.in_flight.len() >= IN_FLIGHT {
+        if self.in_flight.len() >= self.limit {
             return None;
         }
         let waiting = self.due.iter().filter(|id| !self.in_flight.contains(*id));
@@ -175,7 +188,7 @@ mod tests {
         let route = id(Kind::HttpRoute, "r");
         let there = live("1", json!({"a": 1}));
         let mut outbox = outbox(&route, json!({"a": 1}));
-        assert_eq!(outbox.take(NOW, |_| Some(&there)), []);
+        assert_eq!(outbox.take(NOW, false, |_| Some(&there)), []);
         assert_eq!(outbox.next_due(), None);
     }
 
@@ -184,13 +197,13 @@ mod tests {
         let route = id(Kind::HttpRoute, "r");
         let there = live("1", json!({}));
         let mut outbox = outbox(&route, json!({"a": 1}));
-        let job = outbox.take(NOW, |_| Some(&there)).remove(0);
+        let job = outbox.take(NOW, false, |_| Some(&there)).remove(0);
         outbox.want(route.clone(), json!({"a": 2}));
         outbox.want(route.clone(), json!({"a": 3}));
-        assert_eq!(outbox.take(NOW, |_| Some(&there)), []);
+        assert_eq!(outbox.take(NOW, false, |_| Some(&there)), []);
         outbox.ended(&job, Written::Done, Some("2".into()), NOW);
         let next = live("2", json!({"a": 1}));
-        let job = outbox.take(NOW, |_| Some(&next)).remove(0);
+        let job = outbox.take(NOW, false, |_| Some(&next)).remove(0);
         assert_eq!((job.status, job.resource_version.as_deref()), (json!({"a": 3}), Some("2")));
     }
 
@@ -199,13 +212,13 @@ mod tests {
         let gateway = id(Kind::Gateway, "g");
         let there = live("1", json!({}));
         let mut outbox = outbox(&gateway, json!({"a": 1}));
-        let job = outbox.take(NOW, |_| Some(&there)).remove(0);
+        let job = outbox.take(NOW, false, |_| Some(&there)).remove(0);
         outbox.ended(&job, Written::Done, Some("2".into()), NOW);
         outbox.want(gateway.clone(), json!({"a": 2}));
-        assert_eq!(outbox.take(NOW, |_| Some(&there)), []);
+        assert_eq!(outbox.take(NOW, false, |_| Some(&there)), []);
         let due = outbox.next_due().unwrap();
         assert_eq!(due, NOW + PARENT_PAUSE);
-        assert_eq!(outbox.take(due, |_| Some(&there)).len(), 1);
+        assert_eq!(outbox.take(due, false, |_| Some(&there)).len(), 1);
     }
 
     #[test]
@@ -213,14 +226,14 @@ mod tests {
         let route = id(Kind::HttpRoute, "r");
         let there = live("1", json!({}));
         let mut outbox = outbox(&route, json!({"unknown": 1}));
-        let job = outbox.take(NOW, |_| Some(&there)).remove(0);
+        let job = outbox.take(NOW, false, |_| Some(&there)).remove(0);
         outbox.ended(&job, Written::Done, Some("2".into()), NOW);
         outbox.look_again(&route);
         let pruned = live("2", json!({}));
-        assert_eq!(outbox.take(NOW, |_| Some(&pruned)), []);
+        assert_eq!(outbox.take(NOW, false, |_| Some(&pruned)), []);
         outbox.look_again(&route);
         let others = live("3", json!({}));
-        assert_eq!(outbox.take(NOW, |_| Some(&others)).len(), 1);
+        assert_eq!(outbox.take(NOW, false, |_| Some(&others)).len(), 1);
     }
 
     #[test]
@@ -228,13 +241,13 @@ mod tests {
         let route = id(Kind::HttpRoute, "r");
         let there = live("1", json!({}));
         let mut outbox = outbox(&route, json!({"a": 1}));
-        let job = outbox.take(NOW, |_| Some(&there)).remove(0);
+        let job = outbox.take(NOW, false, |_| Some(&there)).remove(0);
         outbox.ended(&job, Written::Failed, None, NOW);
-        assert_eq!(outbox.take(NOW, |_| Some(&there)), []);
-        let job = outbox.take(NOW + RETRY_PAUSE, |_| Some(&there)).remove(0);
+        assert_eq!(outbox.take(NOW, false, |_| Some(&there)), []);
+        let job = outbox.take(NOW + RETRY_PAUSE, false, |_| Some(&there)).remove(0);
         outbox.ended(&job, Written::Gone, None, NOW);
         outbox.look_again(&route);
-        assert_eq!(outbox.take(NOW + RETRY_PAUSE, |_| Some(&there)), []);
+        assert_eq!(outbox.take(NOW + RETRY_PAUSE, false, |_| Some(&there)), []);
     }
 
     #[test]
@@ -244,8 +257,25 @@ mod tests {
         for number in 0..100 {
             outbox.want(id(Kind::HttpRoute, &number.to_string()), json!({"a": 1}));
         }
-        assert_eq!(outbox.take(NOW, |_| Some(&there)).len(), IN_FLIGHT);
-        assert_eq!(outbox.take(NOW, |_| Some(&there)).len(), 0);
+        assert_eq!(outbox.take(NOW, false, |_| Some(&there)).len(), IN_FLIGHT);
+        assert_eq!(outbox.take(NOW, false, |_| Some(&there)).len(), 0);
         assert_eq!(outbox.next_due(), None, "the next one begins when one has ended");
+    }
+
+    #[test]
+    fn fewer_writes_are_under_way_while_changes_come_in_numbers_and_parents_come_first() {
+        let there = live("1", json!({}));
+        let mut outbox = Outbox::new("us");
+        for number in 0..100 {
+            outbox.want(id(Kind::HttpRoute, &number.to_string()), json!({"a": 1}));
+        }
+        assert_eq!(outbox.take(NOW, true, |_| Some(&there)).len(), IN_FLIGHT_WHILE_BUSY);
+        assert_eq!(outbox.next_due(), None);
+        assert_eq!(outbox.take(NOW, false, |_| Some(&there)).len(), IN_FLIGHT - IN_FLIGHT_WHILE_BUSY);
+        outbox.want(id(Kind::Gateway, "g"), json!({"a": 1}));
+        let job =
+            Job { id: id(Kind::HttpRoute, "0"), resource_version: None, before: None, status: json!({}) };
+        outbox.ended(&job, Written::Done, None, NOW);
+        assert_eq!(outbox.take(NOW, false, |_| Some(&there)).remove(0).id.kind, Kind::Gateway);
     }
 }

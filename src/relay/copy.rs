@@ -1,81 +1,120 @@
-//! Copies bytes between a client and varnishd, each way at the pace of its receiver.
+//! Copies bytes between a client and a server (varnishd, or who TLS is passed on to), each way at the pace of its
+//! receiver.
 //!
 //! The end of one direction is passed on (TLS: `close_notify`) and leaves the other one open, as far as its
-//! sender goes on. varnishd mostly ends both at once, which is told apart from the end of one.
+//! sender goes on. varnishd mostly ends both at once, which is told apart from the end of one. Between machines that
+//! shows only when more is sent.
 
 use std::io;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest, ReadHalf, WriteHalf, split};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest, ReadHalf, Ready, WriteHalf, split,
+};
+use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use tokio::time::{sleep, timeout};
-use tokio_rustls::server::TlsStream;
 
 /// Bytes in flight each way, beside what the sockets hold: as many as one TLS record has.
 const BUFFER: usize = 16 << 10;
 /// How long a client may take to accept one buffer, as in varnishd's `idle_send_timeout`. varnishd cannot see
 /// whether it does.
 const SEND_LIMIT: Duration = Duration::from_mins(1);
-/// How often it is looked whether varnishd, which sends no more, still listens.
+/// How often it is looked whether a server that sends no more still listens.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a client may go on sending to nobody, so that it gets to read the last answer: closing while bytes
 /// arrive would take that from it.
 const LINGER: Duration = Duration::from_secs(2);
 
-type ClientReader = ReadHalf<TlsStream<TcpStream>>;
-type ClientWriter = WriteHalf<TlsStream<TcpStream>>;
+/// A socket to a server, in halves.
+pub trait Server {
+    /// The half that is read from.
+    type Reader: AsyncRead + Unpin;
+    /// The half that is written to, until it is dropped or shut down.
+    type Writer: AsyncWrite + Unpin;
+
+    /// Splits it.
+    fn halves(self) -> (Self::Reader, Self::Writer);
+
+    /// What it is ready for, once it may be written to.
+    fn writable(reader: &Self::Reader) -> impl Future<Output = io::Result<Ready>>;
+}
+
+impl Server for UnixStream {
+    type Reader = unix::OwnedReadHalf;
+    type Writer = unix::OwnedWriteHalf;
+
+    fn halves(self) -> (Self::Reader, Self::Writer) {
+        self.into_split()
+    }
+
+    fn writable(reader: &Self::Reader) -> impl Future<Output = io::Result<Ready>> {
+        reader.as_ref().ready(Interest::WRITABLE)
+    }
+}
+
+impl Server for TcpStream {
+    type Reader = tcp::OwnedReadHalf;
+    type Writer = tcp::OwnedWriteHalf;
+
+    fn halves(self) -> (Self::Reader, Self::Writer) {
+        self.into_split()
+    }
+
+    fn writable(reader: &Self::Reader) -> impl Future<Output = io::Result<Ready>> {
+        reader.as_ref().ready(Interest::WRITABLE)
+    }
+}
 
 /// How a direction ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     /// Its sender has nothing more to send.
     Finished,
-    /// varnishd takes no more.
-    VarnishGone,
+    /// The server takes no more.
+    ServerGone,
     /// The connection to the client is broken.
     ClientGone,
 }
 
 /// Copies until both directions have ended.
-pub async fn both_ways(client: TlsStream<TcpStream>, varnish: UnixStream) {
+pub async fn both_ways<C: AsyncRead + AsyncWrite, S: Server>(client: C, server: S) {
     let (mut from_client, to_client) = split(client);
-    let (from_varnish, to_varnish) = varnish.into_split();
-    let end = exchange(&mut from_client, to_client, from_varnish, to_varnish).await;
-    if end == End::VarnishGone {
+    let (from_server, to_server) = server.halves();
+    let end = exchange::<_, S>(&mut from_client, to_client, from_server, to_server).await;
+    if end == End::ServerGone {
         let _ = timeout(LINGER, discard(&mut from_client)).await;
     }
 }
 
-async fn exchange(
-    from_client: &mut ClientReader,
-    mut to_client: ClientWriter,
-    from_varnish: OwnedReadHalf,
-    mut to_varnish: OwnedWriteHalf,
+async fn exchange<C: AsyncRead + AsyncWrite, S: Server>(
+    from_client: &mut ReadHalf<C>,
+    mut to_client: WriteHalf<C>,
+    from_server: S::Reader,
+    mut to_server: S::Writer,
 ) -> End {
-    let up = upwards(from_client, &mut to_varnish);
-    let down = downwards(from_varnish, &mut to_client);
+    let up = upwards(from_client, &mut to_server);
+    let down = downwards(from_server, &mut to_client);
     tokio::pin!(up, down);
     tokio::select! {
         end = &mut up => match end {
             End::ClientGone => end,
-            End::Finished | End::VarnishGone => match down.await.0 {
+            End::Finished | End::ServerGone => match down.await.0 {
                 End::ClientGone => End::ClientGone,
-                End::Finished | End::VarnishGone => end,
+                End::Finished | End::ServerGone => end,
             },
         },
-        (end, varnish) = &mut down => match end {
+        (end, server) = &mut down => match end {
             End::ClientGone => end,
-            End::Finished | End::VarnishGone => tokio::select! {
+            End::Finished | End::ServerGone => tokio::select! {
                 end = up => end,
-                () = gone(varnish.as_ref()) => End::VarnishGone,
+                () = gone::<S>(&server) => End::ServerGone,
             },
         },
     }
 }
 
-async fn upwards(client: &mut ClientReader, varnish: &mut OwnedWriteHalf) -> End {
+async fn upwards(client: &mut (impl AsyncRead + Unpin), server: &mut (impl AsyncWrite + Unpin)) -> End {
     let mut buffer = vec![0; BUFFER];
     loop {
         let bytes = match client.read(&mut buffer).await {
@@ -85,35 +124,35 @@ async fn upwards(client: &mut ClientReader, varnish: &mut OwnedWriteHalf) -> End
             Ok(length) => buffer.get(..length).unwrap_or_default(),
             Err(_) => return End::ClientGone,
         };
-        if varnish.write_all(bytes).await.is_err() {
-            return End::VarnishGone;
+        if server.write_all(bytes).await.is_err() {
+            return End::ServerGone;
         }
     }
-    if varnish.shutdown().await.is_err() { End::VarnishGone } else { End::Finished }
+    if server.shutdown().await.is_err() { End::ServerGone } else { End::Finished }
 }
 
-async fn downwards(mut varnish: OwnedReadHalf, client: &mut ClientWriter) -> (End, OwnedReadHalf) {
+async fn downwards<R: AsyncRead + Unpin>(mut server: R, client: &mut (impl AsyncWrite + Unpin)) -> (End, R) {
     let mut buffer = vec![0; BUFFER];
-    // An error says as much as an end: varnishd closed while it had something to read.
-    while let Ok(length @ 1..) = varnish.read(&mut buffer).await {
+    // An error says as much as an end: the server closed while it had something to read.
+    while let Ok(length @ 1..) = server.read(&mut buffer).await {
         let bytes = buffer.get(..length).unwrap_or_default();
         if !matches!(timeout(SEND_LIMIT, send(client, bytes)).await, Ok(Ok(()))) {
-            return (End::ClientGone, varnish);
+            return (End::ClientGone, server);
         }
     }
     let ended = timeout(SEND_LIMIT, client.shutdown()).await;
-    (if matches!(ended, Ok(Ok(()))) { End::Finished } else { End::ClientGone }, varnish)
+    (if matches!(ended, Ok(Ok(()))) { End::Finished } else { End::ClientGone }, server)
 }
 
 /// Without the flush, the rest of a record could wait for the next one.
-async fn send(client: &mut ClientWriter, bytes: &[u8]) -> io::Result<()> {
+async fn send(client: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
     client.write_all(bytes).await?;
     client.flush().await
 }
 
-/// Waits until varnishd has closed its socket, and not only ended its direction.
-async fn gone(varnish: &UnixStream) {
-    let is_gone = || match varnish.ready(Interest::WRITABLE).now_or_never() {
+/// Waits until the server has closed its socket, and not only ended its direction.
+async fn gone<S: Server>(server: &S::Reader) {
+    let is_gone = || match S::writable(server).now_or_never() {
         Some(Ok(ready)) => ready.is_write_closed(),
         Some(Err(_)) => true,
         None => false,
@@ -123,7 +162,7 @@ async fn gone(varnish: &UnixStream) {
     }
 }
 
-async fn discard(client: &mut ClientReader) {
+async fn discard(client: &mut (impl AsyncRead + Unpin)) {
     let mut buffer = vec![0; BUFFER];
     while let Ok(1..) = client.read(&mut buffer).await {}
 }

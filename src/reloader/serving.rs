@@ -91,6 +91,8 @@ pub struct Serving<'a> {
     given: Arc<Bundle>,
     /// The sockets that this varnishd has.
     pub(super) own: Vec<ListenSocket>,
+    /// HTTP ports that the relay has listened on for it.
+    relayed: BTreeSet<u16>,
     bundles: Bundles,
     /// The newest bundle that was looked at; another one than `given` if its sockets cannot be had.
     newest_seen: Arc<Bundle>,
@@ -143,6 +145,7 @@ impl<'a> Serving<'a> {
             newest_seen: Arc::clone(&bundle),
             given: Arc::clone(&bundle),
             own: bundle.manifest.listen.clone(),
+            relayed: BTreeSet::new(),
             bundle,
             bundles,
             arrived: Instant::now(),
@@ -161,7 +164,8 @@ impl<'a> Serving<'a> {
     /// Takes another bundle, which these sockets [`sockets::suit`]. Ports that are gone are closed before VCL forgets
     /// them; new ones are opened when all of it knows them.
     pub fn adopt(&mut self, given: Arc<Bundle>) {
-        let bundle = sockets::without_others(&self.own, &given);
+        self.relayed.append(&mut self.context.relay.http());
+        let bundle = sockets::without_others(&self.own, &self.relayed, &given);
         let wanted = sockets::relayed(&self.own, &bundle.manifest);
         self.listen(|before| before.intersection(&wanted).copied().collect());
         self.given = given;

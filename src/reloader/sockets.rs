@@ -64,14 +64,23 @@ pub fn suit(own: &[ListenSocket], to: &Manifest) -> bool {
 }
 
 /// The same bundle for a varnishd with these sockets, under the same revision: what comes in on those that are not the
-/// bundle's is answered with 404, whatever the root makes of it.
+/// bundle's is answered with 404, whatever the root makes of it. So is what comes in on connections that the relay has
+/// accepted on ports that were `relayed`.
 #[must_use]
-pub fn without_others(own: &[ListenSocket], bundle: &Arc<Bundle>) -> Arc<Bundle> {
-    let others: Vec<_> = own.iter().filter(|socket| !bundle.manifest.listen.contains(socket)).collect();
+pub fn without_others(own: &[ListenSocket], relayed: &BTreeSet<u16>, bundle: &Arc<Bundle>) -> Arc<Bundle> {
+    let listen = &bundle.manifest.listen;
+    let own = own.iter().filter(|socket| !listen.contains(socket));
+    let own = own.map(|socket| format!("local.socket == \"{}\"", socket.name));
+    let has = |port: &u16| listen.iter().any(|socket| socket.port == *port);
+    let tls = |port: &u16| bundle.manifest.relay.as_ref().is_some_and(|it| it.listen.contains_key(port));
+    let gone = relayed.iter().filter(|port| !has(port) && !tls(port));
+    let gone = gone.map(|port| format!("local.socket == \"relay\" && std.port(server.ip) == {port}"));
+    let others: Vec<_> = own.chain(gone).collect();
     let root = bundle.manifest.root.as_ref().and_then(|name| Some((name, bundle.files.get(name)?)));
     let Some((name, text)) = root.filter(|_| !others.is_empty()) else { return Arc::clone(bundle) };
-    let refusals: String = others.into_iter().map(refusal).collect();
-    let guard = format!("{VERSION}\n# Sockets that were listeners'.\nsub vcl_recv {{\n{refusals}}}\n");
+    let refusals: String = others.iter().map(|condition| refusal(condition)).collect();
+    let guard =
+        format!("{VERSION}\nimport std;\n\n# Ports that were listeners'.\nsub vcl_recv {{\n{refusals}}}\n");
     let root = VclFile::new("root", text.replacen(VERSION, &guard, 1));
     let mut changed = Bundle::clone(bundle);
     changed.files.remove(name);
@@ -83,8 +92,8 @@ pub fn without_others(own: &[ListenSocket], bundle: &Arc<Bundle>) -> Arc<Bundle>
 /// What all VCL begins with, but for comments.
 const VERSION: &str = "vcl 4.1;\n";
 
-fn refusal(ListenSocket { name, port: _ }: &ListenSocket) -> String {
-    format!("\tif (local.socket == \"{name}\") {{\n\t\treturn (synth(404));\n\t}}\n")
+fn refusal(condition: &str) -> String {
+    format!("\tif ({condition}) {{\n\t\treturn (synth(404));\n\t}}\n")
 }
 
 #[cfg(test)]
@@ -130,13 +139,16 @@ mod tests {
     fn what_comes_in_on_sockets_that_were_listeners_is_refused() {
         let own = sockets(&[80, 81]);
         let same = bundle(&[80, 81, 82], &[]);
-        assert!(Arc::ptr_eq(&without_others(&own, &same), &same));
+        assert!(Arc::ptr_eq(&without_others(&own, &[82].into(), &same), &same));
         let less = bundle(&[80], &[]);
-        let changed = without_others(&own, &less);
+        let changed = without_others(&own, &[80, 82].into(), &less);
         assert_eq!(changed.manifest.revision, less.manifest.revision);
         let root = changed.manifest.root.as_ref().unwrap();
         assert_ne!(Some(root), less.manifest.root.as_ref());
-        let expected = "# Root\nvcl 4.1;\n\n# Sockets that were listeners'.\nsub vcl_recv {\n\tif (local.socket == \"http-81\") {\n\t\treturn (synth(404));\n\t}\n}\n\nsub vcl_recv {\n}\n";
+        let expected = "# Root\nvcl 4.1;\n\nimport std;\n\n# Ports that were listeners'.\nsub vcl_recv {\n\
+             \tif (local.socket == \"http-81\") {\n\t\treturn (synth(404));\n\t}\n\
+             \tif (local.socket == \"relay\" && std.port(server.ip) == 82) {\n\t\treturn (synth(404));\n\t}\n\
+             }\n\nsub vcl_recv {\n}\n";
         assert_eq!((changed.files.len(), &*changed.files[root]), (1, expected));
         assert!(VclFile { name: root.clone(), text: changed.files[root].clone() }.is_intact());
     }

@@ -12,6 +12,7 @@ mod harness;
 mod logged;
 mod misdirected;
 mod operate;
+mod ports;
 mod relay;
 mod relay_clients;
 mod relay_life;

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# conformance.sh [TEST | SUITE FLAGS]: runs the official Gateway API conformance suite, profile GATEWAY-HTTP, against the
-# running cluster: all of it, with a report in reports/, or one TEST. Prints failed tests with what they said, and a
-# summary; all of the suite's output is in target/e2e/logs/conformance.log. Fails if any test failed or was skipped.
+# conformance.sh [TEST | SUITE FLAGS]: runs the official Gateway API conformance suite, profiles GATEWAY-HTTP and
+# GATEWAY-TLS, against the running cluster: all of it, with a report in reports/, or one TEST. Prints failed tests with
+# what they said, and a summary; all of the suite's output is in target/e2e/logs/conformance.log. Fails if any test failed
+# or was skipped.
 #
 #   conformance.sh                                    conformance.sh HTTPRouteSimpleSameNamespace
 #   conformance.sh --list                             every test and the features that it needs
@@ -32,7 +33,7 @@ rm -f "$report"
 start=$(now_ms) code=0
 export KUBECONFIG=$KUBECONFIG_ADMIN
 in_node "$BIN/conformance.test" -test.run '^TestConformance$' -test.v -test.timeout 60m \
-  -gateway-class "$CLASS" -conformance-profiles GATEWAY-HTTP -supported-features "$features" \
+  -gateway-class "$CLASS" -conformance-profiles GATEWAY-HTTP,GATEWAY-TLS -supported-features "$features" \
   -organization Copal -project copal -url https://github.com/copal-gateway/copal -version "$version" \
   -contact https://github.com/copal-gateway/copal/issues \
   -usable-address "$usable" -unusable-address "$unusable" "${flags[@]}" > "$log" 2>&1 || code=$?
@@ -61,22 +62,25 @@ awk '
     }
   }' "$log"
 
-# statistics SECTION FIELD: a number out of the report.
+# statistics: PROFILE SECTION PASSED FAILED SKIPPED, a line for each section of the report. A profile's name comes last in it.
 statistics() {
-  awk -v section="$1" -v field="$2:" '
-    /^- ?core:|^  core:/ { in_section = (section == "core") } /^  extended:/ { in_section = (section == "extended") }
-    in_section && $1 == field { print $2; exit }' "$report"
+  awk '
+    /^- ?core:|^  core:/ { section = "core" } /^- ?extended:|^  extended:/ { section = "extended" }
+    $1 ~ /^(Passed|Failed|Skipped):$/ { count[section, $1] = $2; seen[section] = 1 }
+    /^  name: / {
+      for (s in seen) print $2, s, count[s, "Passed:"] + 0, count[s, "Failed:"] + 0, count[s, "Skipped:"] + 0
+      split("", count); split("", seen)
+    }' "$report" | sort
 }
 passed=0 failed=0 skipped=0
 if [ -n "$single" ] && [ -e "$report" ]; then
   passed=$(grep -c '^    --- PASS: TestConformance/' "$log" || true)
   failed=$(grep -c '^    --- FAIL: TestConformance/' "$log" || true)
 elif [ -e "$report" ]; then
-  for section in core extended; do
-    p=$(statistics $section Passed) f=$(statistics $section Failed) s=$(statistics $section Skipped)
-    printf '%-9s %3d passed, %d failed, %d skipped\n' $section "${p:-0}" "${f:-0}" "${s:-0}"
-    passed=$((passed + ${p:-0})) failed=$((failed + ${f:-0})) skipped=$((skipped + ${s:-0}))
-  done
+  while read -r profile section p f s; do
+    printf '%-13s %-9s %3d passed, %d failed, %d skipped\n' "$profile" "$section" "$p" "$f" "$s"
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+  done < <(statistics)
   if [ $# = 0 ]; then cp "$report" "$REPORTS/gateway-http-$suite.yaml"; fi
 else
   echo "no report: the suite did not get to its end; see $log"

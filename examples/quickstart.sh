@@ -8,6 +8,7 @@ bin=${1:-target/release}
 offset=${PORT_OFFSET:-8000}
 admin_port=${ADMIN_PORT:-9000}
 port=$((80 + offset))
+https=$((443 + offset))
 folder=examples/quickstart
 backends=(catalogue=9101 cart=9102 web-v1=9103 web-v2=9104)
 pids=()
@@ -30,11 +31,36 @@ trap stop EXIT
 trap : INT
 trap '[[ -z ${copal:-} ]] || kill -TERM "$copal"' TERM
 
-for taken in "$port" "$admin_port"; do
+for taken in "$port" "$https" "$admin_port"; do
     if answers "$taken"; then
         fail "port $taken is in use by another program; stop it, or choose: make run PORT_OFFSET=8100 ADMIN_PORT=9001"
     fi
 done
+
+# Signed by itself, and renewed with each start. Its key is for nobody else's eyes.
+certificate() {
+    local place
+    place=$(mktemp -d)
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=localhost \
+        -addext 'subjectAltName=DNS:*.localhost,DNS:localhost' \
+        -keyout "$place/tls.key" -out "$place/tls.crt" 2>/dev/null || fail "openssl cannot make a certificate"
+    (
+        umask 077
+        cat >"$place/certificate.yaml" <<YAML
+apiVersion: v1
+kind: Secret
+metadata:
+  name: localhost
+type: kubernetes.io/tls
+data:
+  tls.crt: $(base64 -w0 "$place/tls.crt")
+  tls.key: $(base64 -w0 "$place/tls.key")
+YAML
+    )
+    mv "$place/certificate.yaml" "$folder/certificate.yaml"
+    rm -r "$place"
+}
+certificate
 
 "$bin/examples/demo-backend" "${backends[@]}" &
 pids+=($!)
@@ -61,6 +87,9 @@ Varnish serves $folder on port $port. In another terminal, try:
   # a redirect, and an answer that comes from the cache (look at "age")
   curl -si http://old.localhost:$port/shop/shoes | head -n 3
   curl -si http://shop.localhost:$port/cached/shoes | grep -i '^age'
+
+  # the same by HTTPS and HTTP/2, with a certificate that is signed by itself
+  curl -sk https://shop.localhost:$https/cart/42
 
   # a canary: one of ten goes to version 2
   for i in \$(seq 100); do curl -s http://canary.localhost:$port/ | grep backend; done | sort | uniq -c

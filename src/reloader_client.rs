@@ -73,6 +73,14 @@ pub struct ReloaderStatus {
     pub listen: Vec<String>,
     #[serde(default)]
     vcls: Vec<VclStatus>,
+    relay: Option<RelayStatus>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+struct RelayStatus {
+    revision: Option<String>,
+    #[serde(default)]
+    errors: Vec<VclError>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -117,6 +125,8 @@ pub enum Progress {
     Served,
     /// Parts of it were refused; what was in force before still is.
     Refused(BTreeSet<VclError>),
+    /// It is in force but for these things, which the relay cannot do.
+    Partly(BTreeSet<String>),
     /// It is not known yet.
     Pending,
 }
@@ -127,7 +137,9 @@ impl ReloaderStatus {
     pub fn progress(&self, bundle: &Manifest) -> Progress {
         let revision = Some(bundle.revision.as_str());
         if self.loaded.as_deref() == revision {
-            return Progress::Served;
+            let relay = self.relay.iter().filter(|relay| relay.revision.as_deref() == revision);
+            let undone: BTreeSet<_> = relay.flat_map(|it| &it.errors).map(|it| it.message.clone()).collect();
+            return if undone.is_empty() { Progress::Served } else { Progress::Partly(undone) };
         }
         let ours = |name: &VclName| bundle.labels.values().chain(&bundle.root).any(|it| it == name);
         let ours = self.vcls.iter().filter(|it| self.wanted.as_deref() == revision && ours(&it.name));
@@ -143,6 +155,7 @@ impl ReloaderStatus {
         match self.progress(&bundle.manifest) {
             Progress::Served => Programmed::Yes,
             Progress::Pending => Programmed::Pending("Varnish does not serve this revision yet".into()),
+            Progress::Partly(undone) => Programmed::Failed(undone_by_relay(&undone)),
             Progress::Refused(errors) => {
                 // Shards have the user's VCL in common, and its faults.
                 let errors: BTreeSet<_> = errors.iter().map(|it| it.for_people(bundle)).collect();
@@ -150,6 +163,13 @@ impl ReloaderStatus {
             }
         }
     }
+}
+
+/// What the relay cannot do, and what happens meanwhile.
+#[must_use]
+pub fn undone_by_relay(undone: &BTreeSet<String>) -> String {
+    let undone: Vec<_> = undone.iter().map(String::as_str).collect();
+    format!("copal-relay: {}; all else is served", undone.join("; "))
 }
 
 /// Talks to one reloader.
@@ -206,10 +226,16 @@ mod tests {
                 r#"{{"wanted":"b","loaded":"a","vcls":[{{"name":"x"}},{{"name":"{name}","error":{error}}}]}}"#
             )
         };
+        let relay = |revision: &str, errors: &str| {
+            format!(r#"{{"wanted":"b","loaded":"b","relay":{{"revision":"{revision}","errors":{errors}}}}}"#)
+        };
         let cases = [
             (r#"{"wanted":null,"loaded":null}"#, Progress::Pending),
             (r#"{"wanted":"b","loaded":"b","listen":[],"state":"serving"}"#, Progress::Served),
             (r#"{"wanted":"c","loaded":"b"}"#, Progress::Served),
+            (&relay("b", "[]"), Progress::Served),
+            (&relay("a", &format!("[{error}]")), Progress::Served),
+            (&relay("b", &format!("[{error}]")), Progress::Partly(["Unknown token".to_owned()].into())),
             (r#"{"wanted":"b","loaded":"a"}"#, Progress::Pending),
             (&failed("copal_s01_ab"), refused),
             (&failed("copal_s01_aa"), Progress::Pending),

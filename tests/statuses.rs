@@ -50,7 +50,7 @@ fn programmed(programmed: Programmed) -> Vec<String> {
 
 #[test]
 fn nothing_is_programmed_before_varnish_serves_it() {
-    let udp = "Gateway default/gw udp: Programmed False Invalid protocol UDP is not supported; expected HTTP or HTTPS";
+    let udp = "Gateway default/gw udp: Programmed False Invalid protocol UDP is not supported; expected HTTP, HTTPS or TLS";
     let yes = "True Programmed Varnish serves this configuration";
     for (given, said) in [
         (Programmed::Yes, yes),

@@ -49,7 +49,7 @@ impl Client {
             match self.runtime.block_on(one(&self.connector, terminator.port)) {
                 Ok(stream) => return agreed(&stream),
                 Err(error) => {
-                    assert!(Instant::now() < deadline, "{} does not answer: {error}", terminator.name)
+                    assert!(Instant::now() < deadline, "{} does not answer: {error}", terminator.name);
                 }
             }
             std::thread::sleep(Duration::from_millis(50));

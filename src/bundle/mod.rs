@@ -121,7 +121,7 @@ impl Manifest {
     /// Whether clients can reach anything: there is a socket of varnishd's or of the relay's.
     #[must_use]
     pub fn listens(&self) -> bool {
-        !self.listen.is_empty() || self.relay.as_ref().is_some_and(|relay| !relay.listen.is_empty())
+        !self.listen.is_empty() || self.relay.as_ref().is_some_and(|relay| relay.ports().next().is_some())
     }
 
     /// The revision that this content should have.

@@ -50,6 +50,13 @@ pub struct Relay {
     /// By the listeners' port, before any offset.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub listen: BTreeMap<u16, TlsListener>,
+    /// Where TLS is passed on: by the listeners' port, before any offset. A port may be one of `listen` too; the most
+    /// specific server name counts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub passthrough: BTreeMap<u16, Streams>,
+    /// As above, where TLS of ports of `listen` ends here, and what is in it is passed on, past varnishd.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub plain: BTreeMap<u16, Streams>,
     /// Endpoints that varnishd goes to through the relay, each by a unix socket of its own: [`upstream_socket`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<UpstreamId, Upstream>,
@@ -59,6 +66,11 @@ pub struct Relay {
 }
 
 impl Relay {
+    /// The ports that it listens on.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        self.listen.keys().chain(self.passthrough.keys()).copied().collect::<BTreeSet<_>>().into_iter()
+    }
+
     /// The certificates that it takes, those of authorities included.
     #[must_use]
     pub fn certificates(&self) -> BTreeSet<&CertificateId> {
@@ -70,6 +82,19 @@ impl Relay {
         let upstreams = upstreams.flat_map(|tls| tls.authorities.iter().flatten());
         own.chain(clients).chain(upstreams).chain(&self.client_certificate).collect()
     }
+}
+
+/// Where the connections of a port go, by server name as in [`TlsListener::certificates`]. A name without a share is
+/// refused.
+pub type Streams = BTreeMap<String, Vec<Share>>;
+
+/// One of several backends among which the connections for a name are divided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Its part of all weights together.
+    pub weight: u32,
+    /// Its endpoints. Without any, its part of the connections is refused.
+    pub endpoints: BTreeSet<SocketAddr>,
 }
 
 /// A port on which TLS is terminated.

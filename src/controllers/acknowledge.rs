@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::world::Pod;
 use crate::bundle::Bundle;
-use crate::reloader_client::{Progress, ReloaderClient, VclError};
+use crate::reloader_client::{Progress, ReloaderClient, VclError, undone_by_relay};
 use crate::status::Programmed;
 
 /// The pause before pods that do not serve it yet are asked again.
@@ -115,6 +115,7 @@ async fn ask(bundle: &Bundle, pods: &[Pod], clients: &BTreeMap<IpAddr, ReloaderC
     let answers = join_all(answers).await;
     let refused = answers.iter().flatten().find_map(|it| match it {
         Progress::Refused(errors) => errors.first().map(|error| refusal(error, bundle)),
+        Progress::Partly(undone) => Some(undone_by_relay(undone)),
         Progress::Served | Progress::Pending => None,
     });
     Acknowledged {

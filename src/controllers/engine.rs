@@ -28,7 +28,7 @@ use super::world::{Effect, World};
 use super::writer::{self, Writer, Wrote};
 use crate::snapshot::{Kind, ObjectId, ObjectKey};
 use crate::status;
-use crate::translate::report::{BackendTlsPolicyReport, RouteReport};
+use crate::translate::report::BackendTlsPolicyReport;
 use crate::translate::{Report, Settings, Translator};
 
 /// Changes that come within this time of the last translation are taken together.
@@ -195,7 +195,7 @@ impl Engine {
         self.stale.changes += u32::from(inputs);
         for id in live {
             self.outbox.look_again(&id);
-            if matches!(id.kind, Kind::HttpRoute | Kind::BackendTlsPolicy) {
+            if matches!(id.kind, Kind::HttpRoute | Kind::TlsRoute | Kind::BackendTlsPolicy) {
                 self.stale.entries.insert(id);
             }
         }
@@ -244,22 +244,22 @@ impl Engine {
         self.metrics.translated(translated, begin.elapsed().saturating_sub(translated));
         self.metrics.planes(self.planes.count());
         let before = std::mem::replace(&mut self.report, translation.report);
-        self.say_routes(&before.routes);
+        self.say_routes(&before);
         self.say_backend_tls_policies(&before.backend_tls_policies);
     }
 
     /// Wants the statuses of the routes of which something else is to be said than before.
-    fn say_routes(&mut self, before: &BTreeMap<ObjectKey, RouteReport>) {
+    fn say_routes(&mut self, before: &Report) {
         let time = Time(Timestamp::now());
-        for (key, report) in &self.report.routes {
-            if before.get(key) != Some(report) {
+        for kind in [Kind::HttpRoute, Kind::TlsRoute] {
+            let (before, now) = (before.routes_of(kind), self.report.routes_of(kind));
+            for (key, report) in now.iter().filter(|(key, report)| before.get(*key) != Some(*report)) {
                 let status = status::route(report, &self.settings, &time);
-                self.outbox.want(ObjectId { kind: Kind::HttpRoute, key: key.clone() }, json(&status));
+                self.outbox.want(ObjectId { kind, key: key.clone() }, json(&status));
             }
+            let gone = before.keys().filter(|key| !now.contains_key(*key));
+            self.stale.entries.extend(gone.map(|key| ObjectId { kind, key: key.clone() }));
         }
-        let gone = before.keys().filter(|key| !self.report.routes.contains_key(*key));
-        let gone = gone.map(|key| ObjectId { kind: Kind::HttpRoute, key: key.clone() });
-        self.stale.entries.extend(gone);
     }
 
     /// Wants the statuses of the BackendTLSPolicies of which something else is to be said than before.
@@ -282,7 +282,7 @@ impl Engine {
             Kind::BackendTlsPolicy => {
                 (self.report.backend_tls_policies.contains_key(&id.key), json!({"ancestors": []}))
             }
-            _ => (self.report.routes.contains_key(&id.key), json!({"parents": []})),
+            kind => (self.report.routes_of(kind).contains_key(&id.key), json!({"parents": []})),
         };
         if ours {
             return;

@@ -179,6 +179,7 @@ pub(super) fn resource(kind: Kind) -> ApiResource {
         Kind::Gateway => ApiResource::from_gvk_with_plural(&gateway("v1"), "gateways"),
         Kind::ListenerSet => ApiResource::from_gvk_with_plural(&gateway("v1"), "listenersets"),
         Kind::HttpRoute => ApiResource::from_gvk_with_plural(&gateway("v1"), "httproutes"),
+        Kind::TlsRoute => ApiResource::from_gvk_with_plural(&gateway("v1"), "tlsroutes"),
         Kind::ReferenceGrant => ApiResource::from_gvk_with_plural(&gateway("v1beta1"), "referencegrants"),
         Kind::BackendTlsPolicy => ApiResource::from_gvk_with_plural(&gateway("v1"), "backendtlspolicies"),
         Kind::Service => ApiResource::from_gvk_with_plural(&core(), "services"),

@@ -237,6 +237,7 @@ fn has_our_status(kind: Kind) -> bool {
         | Kind::Gateway
         | Kind::ListenerSet
         | Kind::HttpRoute
+        | Kind::TlsRoute
         | Kind::BackendTlsPolicy
         | Kind::VarnishLoggingPolicy => true,
         Kind::ReferenceGrant

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::model::{
     Branch, Filters, Forward, HeaderChange, Mirror, Model, Outcome, PathRewrite, Redirect, RouteMatch, Rule,
-    Service, VirtualHost, normalise,
+    Scheme, Service, Share, VirtualHost, normalise,
 };
 pub use request::Request;
 
@@ -28,6 +28,9 @@ pub struct Explanation {
     /// The listener that has this host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listener: Option<String>,
+    /// To whom the connection goes past Varnish, by its server name; then nothing of what follows applies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub past_varnish: Option<Vec<Stream>>,
     /// Matches in the order in which they were tried, up to the one that fits.
     pub tried: Vec<Tried>,
     /// The rule that fits.
@@ -36,6 +39,15 @@ pub struct Explanation {
     /// The status that the gateway answers with by itself, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+}
+
+/// A backend that gets a part of the connections that go past Varnish.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Stream {
+    /// Its share of connections, in percent.
+    pub share: f64,
+    /// Its ready endpoints. Without any, its share is refused.
+    pub endpoints: Vec<String>,
 }
 
 /// A match that was looked at.
@@ -108,11 +120,19 @@ pub fn explain(model: &Model, request: &Request) -> Explanation {
         speaks: None,
         virtual_host: None,
         listener: None,
+        past_varnish: None,
         tried: Vec::new(),
         rule: None,
         status: Some(404),
         host,
     };
+    let stream = model.stream(request.port, &explanation.host).filter(|_| request.scheme == Scheme::Https);
+    if let Some((pattern, shares)) = stream {
+        explanation.virtual_host = Some(pattern.to_string());
+        explanation.past_varnish = Some(streams(shares));
+        explanation.status = None;
+        return explanation;
+    }
     let scheme = model.scheme(request.port);
     if scheme != request.scheme && model.ports.contains_key(&request.port) {
         explanation.speaks = Some(scheme.as_str());
@@ -132,6 +152,17 @@ pub fn explain(model: &Model, request: &Request) -> Explanation {
     };
     explanation.rule = Some(chosen);
     explanation
+}
+
+fn streams(shares: &[Share]) -> Vec<Stream> {
+    let total: u64 = shares.iter().map(|it| u64::from(it.weight)).sum();
+    let percent =
+        |weight: u32| f64::from(weight) * 100.0 / f64::from(u32::try_from(total).unwrap_or(u32::MAX).max(1));
+    let stream = |it: &Share| Stream {
+        share: percent(it.weight),
+        endpoints: it.endpoints.iter().map(ToString::to_string).collect(),
+    };
+    shares.iter().map(stream).collect()
 }
 
 /// The first match that fits, in this virtual host or in those that it falls back to.
@@ -233,7 +264,36 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use crate::model::{ObjectKey, Rewrite, RuleId, Scheme, ServicePort, Timeouts, TlsPort, VirtualHosts};
+    use crate::model::{
+        HostPattern, ObjectKey, Rewrite, RuleId, ServicePort, Timeouts, TlsPort, VirtualHosts,
+    };
+
+    #[test]
+    fn what_goes_past_varnish_is_told_by_the_most_specific_name() {
+        let pattern = |text: &str| HostPattern::parse(text).unwrap();
+        let share = |weight| Share { weight, endpoints: ["10.0.0.1:1".parse().unwrap()].into() };
+        let mut model = Model::default();
+        model.passthrough.insert(443, [(pattern("*.a.test"), [share(3), share(1)].into())].into());
+        model.plain.insert(443, [(pattern("b.test"), [].into())].into());
+        let certificates = ["", "b.test", "x.a.test"].map(|it| (pattern(it), Vec::new()));
+        model.tls.insert(443, TlsPort { certificates: certificates.into(), ..TlsPort::default() });
+        for (scheme, port, host, expected) in [
+            (Scheme::Https, 443, "y.a.test", Some((2, "75.0 %: 10.0.0.1:1"))),
+            (Scheme::Https, 443, "b.test", Some((0, "  refused"))),
+            (Scheme::Https, 443, "x.a.test", None),
+            (Scheme::Https, 443, "a.test", None),
+            (Scheme::Http, 443, "y.a.test", None),
+            (Scheme::Https, 444, "y.a.test", None),
+        ] {
+            let headers = vec![("host".to_owned(), host.to_owned())];
+            let request = Request { scheme, port, method: "GET".into(), url: "/".into(), headers };
+            let explanation = explain(&model, &request);
+            let streams = explanation.past_varnish.as_ref().map(Vec::len);
+            assert_eq!(streams, expected.map(|(count, _)| count), "{host}");
+            let text = explanation.to_string();
+            assert!(expected.is_none_or(|(_, line)| text.contains(line)), "{text}");
+        }
+    }
 
     fn rule(mirrors: &[&[u32]]) -> Rule {
         let port = |name: &str| ServicePort { service: ObjectKey::new("default", name), port: 80 };

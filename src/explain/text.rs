@@ -101,6 +101,10 @@ fn path_rewrite(it: &PathRewrite) -> String {
     }
 }
 
+fn or_refused(endpoints: &[String]) -> String {
+    if endpoints.is_empty() { "refused: no ready endpoint".to_owned() } else { endpoints.join(", ") }
+}
+
 /// A Service that requests are copied to.
 pub(super) fn mirror(it: &ChosenMirror) -> String {
     let endpoints = if it.endpoints.is_empty() {
@@ -117,6 +121,15 @@ impl std::fmt::Display for Explanation {
         writeln!(f, "port {}, host {}", self.port, self.host)?;
         if let Some(scheme) = self.speaks {
             return writeln!(f, "no answer: this port speaks {scheme}");
+        }
+        if let Some(streams) = &self.past_varnish {
+            let name = self.virtual_host.as_deref().unwrap_or_default();
+            writeln!(f, "  connections for server name {name} go past Varnish, as a TLSRoute says")?;
+            let refused = streams.is_empty().then_some("  refused: no TLSRoute has a backend for it\n");
+            f.write_str(refused.unwrap_or_default())?;
+            return streams
+                .iter()
+                .try_for_each(|it| writeln!(f, "  {:.1} %: {}", it.share, or_refused(&it.endpoints)));
         }
         match (&self.virtual_host, &self.listener) {
             (Some(host), Some(listener)) => writeln!(f, "  served by {listener}, as {host}")?,

@@ -10,6 +10,7 @@ mod host;
 mod matching;
 mod names;
 mod rule;
+mod streams;
 mod text;
 mod transport;
 
@@ -25,6 +26,7 @@ pub use rule::{
     Branch, Cors, Filters, Forward, HeaderChange, HeaderChanges, HeaderList, Origin, Outcome, PathRewrite,
     Redirect, Retry, Rewrite, Rule, Scheme, Timeouts,
 };
+pub use streams::{Share, Streams};
 pub use text::{HeaderName, HeaderValue, InvalidText, Method, Regex, UrlPath, without_double_quotes};
 pub use transport::{BackendTls, ClientValidation, Mirror, SubjectAltName, Transport};
 
@@ -35,6 +37,10 @@ pub struct Model {
     pub ports: BTreeMap<u16, VirtualHosts>,
     /// Those of the ports on which TLS is terminated; on all others HTTP is spoken without it.
     pub tls: BTreeMap<u16, TlsPort>,
+    /// Ports on which TLS is passed on, past Varnish; a port may be one of `tls` too, with other names.
+    pub passthrough: BTreeMap<u16, Streams>,
+    /// Those of the ports of `tls` on which what is in TLS goes past Varnish, for some names.
+    pub plain: BTreeMap<u16, Streams>,
     /// What to show to backends that are spoken to by TLS and ask for a certificate (Gateway API,
     /// `GatewayBackendTLS`).
     pub client_certificate: Option<Arc<Certificate>>,
@@ -95,6 +101,18 @@ impl Model {
     #[must_use]
     pub fn scheme(&self, port: u16) -> Scheme {
         if self.tls.contains_key(&port) { Scheme::Https } else { Scheme::Http }
+    }
+
+    /// Among whom the connections for a server name are divided that go past Varnish, and what the name was found as; none if
+    /// they are Varnish's, or nobody's.
+    #[must_use]
+    pub fn stream(&self, port: u16, name: &str) -> Option<(&HostPattern, &[Share])> {
+        let streams = [&self.passthrough, &self.plain].into_iter().filter_map(|it| it.get(&port)).flatten();
+        let (pattern, shares) =
+            streams.filter(|(pattern, _)| pattern.matches(name)).min_by_key(|(pattern, _)| *pattern)?;
+        let others = self.tls.get(&port).map(|it| it.certificates.keys());
+        let more_specific = others.into_iter().flatten().any(|it| it < pattern && it.matches(name));
+        (!more_specific).then_some((pattern, shares.as_ref()))
     }
 
     /// The most specific virtual host for a host that [`normalise`] has been applied to.

@@ -12,7 +12,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use tracing::error;
 
-use crate::bundle::relay::{Certificate, CertificateId, ClientValidation, Relay, TlsListener};
+use crate::bundle::relay::{Certificate, CertificateId, ClientValidation, Relay, Share, TlsListener};
 use crate::bundle_folder::BundleFolderError;
 use crate::bundle_folder::relay::{TASK, Task};
 
@@ -63,6 +63,26 @@ pub struct Port {
     tls: Arc<ServerConfig>,
     /// What clients have to show; none if nothing.
     clients: Option<Clients>,
+    streams: Option<Streams>,
+}
+
+/// What is needed on a port whose connections do not all go to varnishd.
+#[derive(Debug)]
+struct Streams {
+    ways: ServerNames<Way>,
+    /// As for the others, but any protocol will do.
+    tls: Arc<ServerConfig>,
+}
+
+/// Where a connection goes.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// TLS ends here, and varnishd gets what is in it.
+    Varnish,
+    /// As it is, to one of these.
+    Passthrough(Arc<[Share]>),
+    /// TLS ends here, and one of these gets what is in it.
+    Plain(Arc<[Share]>),
 }
 
 impl Port {
@@ -89,6 +109,24 @@ impl Port {
         let resumed = client.handshake_kind() == Some(HandshakeKind::Resumed);
         Some(ClientCertificate { verified: clients.verified(chain), resumed })
     }
+
+    /// As `tls`, for a client that does not go to varnishd.
+    #[must_use]
+    pub fn plain_tls(&self, name: Option<&str>) -> Option<Arc<ServerConfig>> {
+        self.tls(name).and(self.streams.as_ref()).map(|it| Arc::clone(&it.tls))
+    }
+
+    /// Whether all clients go to varnishd.
+    #[must_use]
+    pub fn is_varnishs(&self) -> bool {
+        self.streams.is_none()
+    }
+
+    /// Where a client that asks for `name` goes; none if nowhere.
+    #[must_use]
+    pub fn way(&self, name: Option<&str>) -> Option<Way> {
+        self.streams.as_ref().map_or(Some(Way::Varnish), |it| it.ways.find(name).cloned())
+    }
 }
 
 impl Configuration {
@@ -107,10 +145,15 @@ impl Configuration {
         let trusted = listeners().filter_map(|it| it.clients.as_ref()).flat_map(|it| &it.authorities);
         built.authorities =
             gather(trusted, &before.authorities, |id| authorities(id, &read), &mut built.problems);
-        for (port, listener) in &task.relay.listen {
-            match built.port(listener, before.same_clients(*port, listener)) {
-                Ok(ready) => drop(built.ports.insert(*port, Arc::new(ready))),
-                Err(error) => drop(built.problems.insert(unusable(*port, &error))),
+        let nothing = TlsListener::default();
+        for port in task.relay.ports() {
+            let listener = task.relay.listen.get(&port).unwrap_or(&nothing);
+            match built.port(listener, before.same_clients(port, listener)) {
+                Ok(ready) => {
+                    let streams = streams(&task.relay, port, &ready.tls);
+                    built.ports.insert(port, Arc::new(Port { streams, ..ready }));
+                }
+                Err(error) => drop(built.problems.insert(unusable(port, &error))),
             }
         }
         built.http = plain(&task.http, &task.relay);
@@ -170,7 +213,7 @@ impl Configuration {
         let clients = listener.clients.as_ref().map(|it| self.clients(it)).transpose()?;
         let verifier = clients.as_ref().map_or_else(WebPkiClientVerifier::no_client_auth, Clients::verifier);
         let tls = Arc::new(server_config(Arc::clone(&keys), verifier, tickets)?);
-        Ok(Port { keys, tls, clients })
+        Ok(Port { keys, tls, clients, streams: None })
     }
 
     /// Authorities that cannot be read are left out; without any, nobody could be let in.
@@ -183,7 +226,8 @@ impl Configuration {
 
 /// A port that is one of TLS's too is about to change its protocol: what may be read in the clear is no TLS listener's.
 fn plain(http: &BTreeSet<u16>, relay: &Relay) -> BTreeSet<u16> {
-    http.iter().filter(|port| !relay.listen.contains_key(port)).copied().collect()
+    let tls: BTreeSet<_> = relay.ports().collect();
+    http.difference(&tls).copied().collect()
 }
 
 /// What is made of certificates, by their names. What `before` has is not made again.
@@ -201,6 +245,25 @@ fn gather<'a, T>(
         }
     }
     gathered
+}
+
+/// What is needed on a port of which `tls` has been made ready; none if all goes to varnishd.
+fn streams(relay: &Relay, port: u16, tls: &ServerConfig) -> Option<Streams> {
+    let (passthrough, plain) = (relay.passthrough.get(&port), relay.plain.get(&port));
+    let certificates = relay.listen.get(&port).map(|it| &it.certificates);
+    passthrough.or(plain)?;
+    // Names that nobody has are for who terminates TLS on the port, to be told so.
+    let others = certificates.is_some_and(|it| !it.is_empty()).then(String::new);
+    let varnish = certificates.into_iter().flat_map(BTreeMap::keys).cloned().chain(others);
+    let varnish = varnish.map(|name| (name, Way::Varnish));
+    let to = |way: fn(Arc<[Share]>) -> Way| {
+        move |(name, shares): (&String, &Vec<Share>)| (name.clone(), way(shares.as_slice().into()))
+    };
+    let passthrough = passthrough.into_iter().flatten().map(to(Way::Passthrough));
+    let plain = plain.into_iter().flatten().map(to(Way::Plain));
+    let mut tls = tls.clone();
+    tls.alpn_protocols.clear();
+    Some(Streams { ways: varnish.chain(passthrough).chain(plain).collect(), tls: Arc::new(tls) })
 }
 
 fn key(
@@ -300,6 +363,41 @@ mod tests {
         let problem = built.problems.first().unwrap();
         assert_eq!(problem.file, "certificates/missing.crt");
         assert_eq!((built.certificates(), built.problems.len()), (1, 1));
+    }
+
+    #[test]
+    fn the_most_specific_name_says_where_a_connection_goes() {
+        let all: Certificates = [certificate("a.example")].into();
+        let id = all.keys().next().unwrap();
+        let mut task = task("1", &[("*.web.example", id), ("*.plain.example", id)]);
+        let names = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), Vec::new())).collect();
+        task.relay.passthrough.insert(443, names(&["*.example", "x.web.example"]));
+        task.relay.plain.insert(443, names(&["*.plain.example"]));
+        task.relay.passthrough.insert(444, names(&["a.example"]));
+        let built = Configuration::build(task, &Configuration::default(), reader(&all));
+        let way = |port: u16, name: &str| match built.ports[&port].way(Some(name)) {
+            Some(Way::Varnish) => "varnish",
+            Some(Way::Passthrough(_)) => "passthrough",
+            Some(Way::Plain(_)) => "plain",
+            None => "nowhere",
+        };
+        for (port, name, expected) in [
+            (443, "a.web.example", "varnish"),
+            (443, "x.web.example", "passthrough"),
+            (443, "web.example", "passthrough"),
+            (443, "a.plain.example", "plain"),
+            (443, "example", "varnish"),
+            (444, "a.example", "passthrough"),
+            (444, "b.example", "nowhere"),
+        ] {
+            assert_eq!(way(port, name), expected, "{port} {name}");
+        }
+        assert!(!built.ports[&443].is_varnishs() && built.problems.is_empty());
+        let protocols = |tls: Option<Arc<ServerConfig>>| tls.map(|it| it.alpn_protocols.len());
+        let port = &built.ports[&443];
+        assert_eq!(protocols(port.tls(Some("a.web.example"))), Some(2));
+        assert_eq!(protocols(port.plain_tls(Some("a.plain.example"))), Some(0));
+        assert_eq!(protocols(port.plain_tls(Some("a.example"))), None, "no certificate");
     }
 
     #[test]

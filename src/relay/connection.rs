@@ -13,6 +13,7 @@ use super::Context;
 use super::configuration::Port;
 use super::copy;
 use super::handshake::shake_hands;
+use super::passthrough::{self, Arrival};
 use super::proxy::{ClientCertificate, Header, Tls};
 use super::varnish;
 
@@ -35,7 +36,22 @@ pub async fn serve(client: Client, port: Arc<Port>, context: Arc<Context>) {
     let Ok((destination, ())) = stream.local_addr().and_then(|it| Ok((it, stream.set_nodelay(true)?))) else {
         return;
     };
-    let Some(stream) = shake_hands(stream, &port, &context.metrics).await else { return };
+    let metrics = &context.metrics;
+    let (stream, hello) = match passthrough::arrival(stream, &port, metrics).await {
+        Arrival::Varnish(stream, hello) => (stream, hello),
+        Arrival::Passthrough(stream, sent, endpoints) => {
+            drop((slot, port));
+            return passthrough::serve(stream, &sent, endpoints, metrics).await;
+        }
+        Arrival::Plain(stream, hello, endpoints) => {
+            let shaken = shake_hands(stream, Some(hello), (&port, Port::plain_tls), metrics).await;
+            let Some(stream) = shaken else { return };
+            drop((slot, port));
+            return passthrough::serve(stream, &[], endpoints, metrics).await;
+        }
+        Arrival::Gone => return,
+    };
+    let Some(stream) = shake_hands(stream, hello, (&port, Port::tls), metrics).await else { return };
     let certificate = port.client_certificate(stream.get_ref().1);
     drop((slot, port));
     let destination = SocketAddr::new(destination.ip(), listener);

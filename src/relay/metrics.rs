@@ -55,6 +55,34 @@ impl EncodeLabelValue for Handshake {
     }
 }
 
+/// What became of a client that is not varnishd's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Passed {
+    /// An endpoint has it.
+    Ok,
+    /// No route is there for its server name, or none with a backend.
+    NoRoute,
+    /// The backend that it fell to has no endpoint.
+    NoEndpoint,
+    /// No endpoint could be reached.
+    Unreachable,
+}
+
+impl Passed {
+    const ALL: [Self; 4] = [Self::Ok, Self::NoRoute, Self::NoEndpoint, Self::Unreachable];
+
+    /// As the label has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::NoRoute => "no_route",
+            Self::NoEndpoint => "no_endpoint",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
 /// Why an endpoint of varnishd's is not to be had, or not any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamFailure {
@@ -135,6 +163,7 @@ pub struct Metrics {
     connections: Counter,
     active: Gauge,
     varnish_failures: Counter,
+    passed: Family<Labels<&'static str>, Counter>,
     reloads: Family<Labels<&'static str>, Counter>,
     certificates: Gauge,
     upstream_connections: Counter,
@@ -155,6 +184,7 @@ impl Default for Metrics {
             connections: Counter::default(),
             active: Gauge::default(),
             varnish_failures: Counter::default(),
+            passed: Family::default(),
             reloads: Family::default(),
             certificates: Gauge::default(),
             upstream_connections: Counter::default(),
@@ -172,6 +202,9 @@ impl Metrics {
     fn register(&mut self) {
         for result in Handshake::ALL {
             self.handshakes.get_or_create(&[("result", result)]).inc_by(0);
+        }
+        for result in Passed::ALL {
+            self.passed.get_or_create(&[("result", result.name())]).inc_by(0);
         }
         for result in [SUCCESS, FAILURE] {
             self.reloads.get_or_create(&[("result", result)]).inc_by(0);
@@ -193,6 +226,11 @@ impl Metrics {
             "varnish_connection_failures",
             "Clients that were turned away because varnishd could not be reached",
             self.varnish_failures.clone(),
+        );
+        registry.register(
+            "passthrough_connections",
+            "Connections that go past varnishd, by what became of them",
+            self.passed.clone(),
         );
         registry.register(
             "config_reloads",
@@ -258,6 +296,11 @@ impl Metrics {
     /// Counts a client that varnishd could not be reached for.
     pub fn varnish_failed(&self) {
         self.varnish_failures.inc();
+    }
+
+    /// Counts a client that is not varnishd's.
+    pub fn passed(&self, result: Passed) {
+        self.passed.get_or_create(&[("result", result.name())]).inc();
     }
 
     /// Notes a new configuration, and whether all of it can be used.

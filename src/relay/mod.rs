@@ -4,10 +4,12 @@
 //! STATE/relay → watch → configuration ─┐ (swapped whole)
 //!                                      ▼
 //! client ⇄ listeners → handshake → connection ⇄ varnishd's socket (PROXY v2, then plain bytes)
+//!                          └─────→ passthrough ⇄ an endpoint (TLS as it comes in)
 //! varnishd ⇄ upstream ⇄ endpoints, mirrors
 //! ```
 //!
-//! What decides is pure: [`names`] (which certificate), [`proxy`] (the header). The reloader starts it, hands it
+//! What decides is pure: [`names`] (which certificate), [`proxy`] (the header), [`hello`] and [`shares`] (who gets what is
+//! passed on). The reloader starts it, hands it
 //! its task in a folder, and asks it on a socket in that folder how it is ([`admin`]).
 
 pub mod admin;
@@ -17,12 +19,15 @@ pub mod configuration;
 mod connection;
 mod copy;
 mod handshake;
+pub mod hello;
 mod limits;
 mod listeners;
 pub mod metrics;
 pub mod names;
 pub mod options;
+mod passthrough;
 pub mod proxy;
+pub mod shares;
 mod shutdown;
 pub mod state;
 mod upstream;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::bundle::relay::Relay;
 use crate::bundle::{Bundle, ListenSocket, Manifest, VclFile};
 
 use super::options::Options;
@@ -59,8 +60,8 @@ pub fn relayed(own: &[ListenSocket], to: &Manifest) -> BTreeSet<u16> {
 /// relay's way, which has TLS ports for itself.
 #[must_use]
 pub fn suit(own: &[ListenSocket], to: &Manifest) -> bool {
-    let mut tls = to.relay.iter().flat_map(|relay| relay.listen.keys());
-    to.root.is_some() && !tls.any(|port| own.iter().any(|socket| socket.port == *port))
+    let mut tls = to.relay.iter().flat_map(Relay::ports);
+    to.root.is_some() && !tls.any(|port| own.iter().any(|socket| socket.port == port))
 }
 
 /// The same bundle for a varnishd with these sockets, under the same revision: what comes in on those that are not the
@@ -72,8 +73,8 @@ pub fn without_others(own: &[ListenSocket], relayed: &BTreeSet<u16>, bundle: &Ar
     let own = own.iter().filter(|socket| !listen.contains(socket));
     let own = own.map(|socket| format!("local.socket == \"{}\"", socket.name));
     let has = |port: &u16| listen.iter().any(|socket| socket.port == *port);
-    let tls = |port: &u16| bundle.manifest.relay.as_ref().is_some_and(|it| it.listen.contains_key(port));
-    let gone = relayed.iter().filter(|port| !has(port) && !tls(port));
+    let tls: BTreeSet<_> = bundle.manifest.relay.iter().flat_map(Relay::ports).collect();
+    let gone = relayed.difference(&tls).filter(|port| !has(port));
     let gone = gone.map(|port| format!("local.socket == \"relay\" && std.port(server.ip) == {port}"));
     let others: Vec<_> = own.chain(gone).collect();
     let root = bundle.manifest.root.as_ref().and_then(|name| Some((name, bundle.files.get(name)?)));
@@ -101,7 +102,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::bundle::relay::{Certificates, Relay, TlsListener};
+    use crate::bundle::relay::{Certificates, TlsListener};
 
     fn sockets(ports: &[u16]) -> Vec<ListenSocket> {
         ports.iter().map(|port| ListenSocket { name: format!("http-{port}"), port: *port }).collect()

@@ -1,8 +1,10 @@
 //! HTTPRoute as Copal reads it: the library's types, but each rule parsed by itself.
 
+/// A reference to a parent; the API has the same form of it in all kinds of routes.
+pub use gateway_api::experimental::httproutes::HttpRouteParentRefs as ParentRef;
 use gateway_api::experimental::httproutes::{
-    HttpRouteParentRefs, HttpRouteRulesFilters, HttpRouteRulesMatches, HttpRouteRulesRetry,
-    HttpRouteRulesSessionPersistence, HttpRouteRulesTimeouts,
+    HttpRouteRulesFilters, HttpRouteRulesMatches, HttpRouteRulesRetry, HttpRouteRulesSessionPersistence,
+    HttpRouteRulesTimeouts,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
@@ -24,7 +26,7 @@ pub struct HttpRoute {
 pub struct HttpRouteSpec {
     /// The Gateways and ListenerSets that the route wants to be attached to.
     #[serde(default)]
-    pub parent_refs: Vec<HttpRouteParentRefs>,
+    pub parent_refs: Vec<ParentRef>,
     /// Hosts; none means those of the listener.
     #[serde(default)]
     pub hostnames: Vec<String>,

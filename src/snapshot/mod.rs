@@ -7,6 +7,7 @@ mod backend_tls_policy;
 mod http_route;
 mod object;
 mod secret;
+mod tls_route;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,9 +20,10 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 pub use backend_tls_policy::{BackendTlsPolicy, BackendTlsPolicySpec};
-pub use http_route::{BackendRef, HttpRoute, HttpRouteSpec, Lenient, Rule};
+pub use http_route::{BackendRef, HttpRoute, HttpRouteSpec, Lenient, ParentRef, Rule};
 pub use object::{GATEWAY_GROUP, ListenerSet, ListenerSetSpec, Object, ParseError};
 pub use secret::Secret;
+pub use tls_route::{TlsRoute, TlsRouteSpec, TlsRule};
 
 use crate::api::logging_policy::VarnishLoggingPolicy;
 use crate::api::parameters::GatewayClassParameters;
@@ -35,6 +37,7 @@ pub enum Kind {
     Gateway,
     ListenerSet,
     HttpRoute,
+    TlsRoute,
     ReferenceGrant,
     BackendTlsPolicy,
     Service,
@@ -48,11 +51,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::GatewayClass,
         Self::Gateway,
         Self::ListenerSet,
         Self::HttpRoute,
+        Self::TlsRoute,
         Self::ReferenceGrant,
         Self::BackendTlsPolicy,
         Self::Service,
@@ -72,6 +76,7 @@ impl fmt::Display for Kind {
             Self::Gateway => "Gateway",
             Self::ListenerSet => "ListenerSet",
             Self::HttpRoute => "HTTPRoute",
+            Self::TlsRoute => "TLSRoute",
             Self::ReferenceGrant => "ReferenceGrant",
             Self::BackendTlsPolicy => "BackendTLSPolicy",
             Self::Service => "Service",
@@ -112,6 +117,7 @@ pub struct Snapshot {
     pub gateways: Objects<Gateway>,
     pub listener_sets: Objects<ListenerSet>,
     pub http_routes: Objects<HttpRoute>,
+    pub tls_routes: Objects<TlsRoute>,
     pub reference_grants: Objects<ReferenceGrant>,
     pub backend_tls_policies: Objects<BackendTlsPolicy>,
     pub services: Objects<Service>,
@@ -133,6 +139,7 @@ impl Snapshot {
             Object::Gateway(it) => put(&mut self.gateways, key, it),
             Object::ListenerSet(it) => put(&mut self.listener_sets, key, it),
             Object::HttpRoute(it) => put(&mut self.http_routes, key, it),
+            Object::TlsRoute(it) => put(&mut self.tls_routes, key, it),
             Object::ReferenceGrant(it) => put(&mut self.reference_grants, key, it),
             Object::BackendTlsPolicy(it) => put(&mut self.backend_tls_policies, key, it),
             Object::Service(it) => put(&mut self.services, key, it),
@@ -153,6 +160,7 @@ impl Snapshot {
             Kind::Gateway => take(&mut self.gateways, key),
             Kind::ListenerSet => take(&mut self.listener_sets, key),
             Kind::HttpRoute => take(&mut self.http_routes, key),
+            Kind::TlsRoute => take(&mut self.tls_routes, key),
             Kind::ReferenceGrant => take(&mut self.reference_grants, key),
             Kind::BackendTlsPolicy => take(&mut self.backend_tls_policies, key),
             Kind::Service => take(&mut self.services, key),

@@ -18,7 +18,7 @@ use crate::api;
 use crate::api::logging_policy::VarnishLoggingPolicy;
 use crate::api::parameters::GatewayClassParameters;
 
-use super::{BackendTlsPolicy, HttpRoute, Kind, ObjectId, ObjectKey, Secret};
+use super::{BackendTlsPolicy, HttpRoute, Kind, ObjectId, ObjectKey, Secret, TlsRoute};
 
 /// The API group of the Gateway API.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
@@ -51,6 +51,7 @@ pub enum Object {
     Gateway(Arc<Gateway>),
     ListenerSet(Arc<ListenerSet>),
     HttpRoute(Arc<HttpRoute>),
+    TlsRoute(Arc<TlsRoute>),
     ReferenceGrant(Arc<ReferenceGrant>),
     BackendTlsPolicy(Arc<BackendTlsPolicy>),
     Service(Arc<Service>),
@@ -103,6 +104,7 @@ impl Object {
             (GATEWAY_GROUP, "Gateway") => Kind::Gateway,
             (GATEWAY_GROUP, "ListenerSet") => Kind::ListenerSet,
             (GATEWAY_GROUP, "HTTPRoute") => Kind::HttpRoute,
+            (GATEWAY_GROUP, "TLSRoute") => Kind::TlsRoute,
             (GATEWAY_GROUP, "ReferenceGrant") => Kind::ReferenceGrant,
             (GATEWAY_GROUP, "BackendTLSPolicy") => Kind::BackendTlsPolicy,
             ("", "Service") => Kind::Service,
@@ -124,6 +126,7 @@ impl Object {
             Kind::Gateway => Self::Gateway(parse(kind, value)?),
             Kind::ListenerSet => Self::ListenerSet(parse(kind, value)?),
             Kind::HttpRoute => Self::HttpRoute(parse(kind, value)?),
+            Kind::TlsRoute => Self::TlsRoute(parse(kind, value)?),
             Kind::ReferenceGrant => Self::ReferenceGrant(parse(kind, value)?),
             Kind::BackendTlsPolicy => Self::BackendTlsPolicy(parse(kind, value)?),
             Kind::Service => Self::Service(parse(kind, value)?),
@@ -144,6 +147,7 @@ impl Object {
             Self::Gateway(it) => (Kind::Gateway, &it.metadata),
             Self::ListenerSet(it) => (Kind::ListenerSet, &it.metadata),
             Self::HttpRoute(it) => (Kind::HttpRoute, &it.metadata),
+            Self::TlsRoute(it) => (Kind::TlsRoute, &it.metadata),
             Self::ReferenceGrant(it) => (Kind::ReferenceGrant, &it.metadata),
             Self::BackendTlsPolicy(it) => (Kind::BackendTlsPolicy, &it.metadata),
             Self::Service(it) => (Kind::Service, &it.metadata),
@@ -181,6 +185,8 @@ fn check_version(kind: Kind, version: &str) -> Result<(), ParseError> {
         | Kind::Secret
         | Kind::ConfigMap => "v1",
         Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::ReferenceGrant => "v1 or v1beta1",
+        // What is new in v1 is that some fields must be there.
+        Kind::TlsRoute => "v1 or v1alpha3 or v1alpha2",
         Kind::GatewayClassParameters | Kind::VarnishLoggingPolicy => api::VERSION,
     };
     if expected.split(" or ").any(|known| known == version) {

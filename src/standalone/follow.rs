@@ -39,7 +39,8 @@ pub async fn follow(reloader: ReloaderClient, delivery: Delivery) {
             Ok(status) => {
                 silent_since = Some(Instant::now());
                 match status.progress(&delivery.bundle.manifest) {
-                    Progress::Served => return log_served(&delivery, &status),
+                    // What the relay cannot do it says itself.
+                    Progress::Served | Progress::Partly(_) => return log_served(&delivery, &status),
                     Progress::Refused(errors) => log_refused(&delivery, errors, &mut told),
                     Progress::Pending => {}
                 }

@@ -11,7 +11,7 @@ use serde_saphyr::{MessageFormatter as _, Options, UserMessageFormatter};
 use super::documents::Document;
 use crate::api::logging_policy::VarnishLoggingPolicy;
 use crate::api::parameters::GatewayClassParameters;
-use crate::snapshot::{BackendTlsPolicy, HttpRoute, Kind, ListenerSet, Secret};
+use crate::snapshot::{BackendTlsPolicy, HttpRoute, Kind, ListenerSet, Secret, TlsRoute};
 
 /// The line of the file for a line of a document that begins on line `start`; both from 1.
 #[must_use]
@@ -35,6 +35,7 @@ pub fn misfit(kind: Kind, document: &Document<'_>, options: Options) -> Option<u
         Kind::Gateway => error_line::<Gateway>(document, options),
         Kind::ListenerSet => error_line::<ListenerSet>(document, options),
         Kind::HttpRoute => error_line::<HttpRoute>(document, options),
+        Kind::TlsRoute => error_line::<TlsRoute>(document, options),
         Kind::ReferenceGrant => error_line::<ReferenceGrant>(document, options),
         Kind::BackendTlsPolicy => error_line::<BackendTlsPolicy>(document, options),
         Kind::Service => error_line::<Service>(document, options),

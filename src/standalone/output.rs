@@ -55,11 +55,21 @@ impl From<&ObjectKey> for Metadata {
 /// The statuses of all objects, by kind and name.
 #[must_use]
 pub fn objects(of: &Statuses) -> Vec<ObjectStatus> {
-    let Statuses { classes, gateways, listener_sets, routes, logging_policies, backend_tls_policies } = of;
+    let Statuses {
+        classes,
+        gateways,
+        listener_sets,
+        routes,
+        tls_routes,
+        logging_policies,
+        backend_tls_policies,
+    } = of;
     let classes = classes.iter().map(|(key, it)| object("GatewayClass", key, it));
     let gateways = gateways.iter().map(|(key, it)| object("Gateway", key, it));
     let listener_sets = listener_sets.iter().map(|(key, it)| object("ListenerSet", key, it));
     let routes = routes.iter().map(|(key, it)| object("HTTPRoute", key, it));
+    let tls_routes = tls_routes.iter().map(|(key, it)| object("TLSRoute", key, it));
+    let routes = routes.chain(tls_routes);
     let policies = logging_policies.iter().map(|(key, it)| policy(key, it));
     let backends = backend_tls_policies.iter().map(|(key, it)| object("BackendTLSPolicy", key, it));
     classes.chain(gateways).chain(listener_sets).chain(routes).chain(backends).chain(policies).collect()

@@ -81,6 +81,7 @@ pub struct Statuses {
     pub gateways: BTreeMap<ObjectKey, GatewayStatus>,
     pub listener_sets: BTreeMap<ObjectKey, ListenerSetStatus>,
     pub routes: BTreeMap<ObjectKey, HttpRouteStatus>,
+    pub tls_routes: BTreeMap<ObjectKey, HttpRouteStatus>,
     pub logging_policies: BTreeMap<ObjectKey, VarnishLoggingPolicyStatus>,
     pub backend_tls_policies: BTreeMap<ObjectKey, BackendTlsPolicyStatus>,
 }
@@ -88,11 +89,17 @@ pub struct Statuses {
 /// Says what the report means. Pure: the time is an argument.
 #[must_use]
 pub fn build(report: &Report, settings: &Settings, context: &Context) -> Statuses {
-    let routes = report.routes.iter().map(|(key, it)| (key.clone(), route(it, settings, &context.now)));
+    let routes = |reports: &BTreeMap<_, _>| {
+        reports.iter().map(|(key, it)| (ObjectKey::clone(key), route(it, settings, &context.now))).collect()
+    };
     let policies = report.backend_tls_policies.iter();
     let policies = policies.map(|(key, it)| (key.clone(), backend_tls_policy(it, settings, &context.now)));
-    let (routes, backend_tls_policies) = (routes.collect(), policies.collect());
-    Statuses { routes, backend_tls_policies, ..parents(report, settings, context) }
+    Statuses {
+        routes: routes(&report.routes),
+        tls_routes: routes(&report.tls_routes),
+        backend_tls_policies: policies.collect(),
+        ..parents(report, settings, context)
+    }
 }
 
 /// Says what the report means for everything but routes and the policies of their backends.
@@ -112,6 +119,7 @@ pub fn parents(report: &Report, settings: &Settings, context: &Context) -> Statu
         gateways: gateways.collect(),
         listener_sets: sets.collect(),
         routes: BTreeMap::new(),
+        tls_routes: BTreeMap::new(),
         logging_policies: policies.collect(),
         backend_tls_policies: BTreeMap::new(),
     }

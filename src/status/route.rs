@@ -1,15 +1,17 @@
 //! What is said of a route at each of its parents.
 
 use gateway_api::experimental::httproutes::{
-    HttpRouteParentRefs, HttpRouteStatus, HttpRouteStatusParents, HttpRouteStatusParentsParentRef,
+    HttpRouteStatus, HttpRouteStatusParents, HttpRouteStatusParentsParentRef,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::conditions::{partially_invalid, route_accepted, route_refs};
+use crate::snapshot::ParentRef;
 use crate::translate::Settings;
 use crate::translate::report::{ParentReport, RouteAccepted, RouteReport};
 
-/// The status of a route, with an entry for each of its parents that is ours.
+/// The status of a route, with an entry for each of its parents that is ours. The API has the same form of it in all
+/// kinds of routes.
 #[must_use]
 pub fn route(it: &RouteReport, settings: &Settings, now: &Time) -> HttpRouteStatus {
     let parents = it.parents.iter().map(|parent| HttpRouteStatusParents {
@@ -28,7 +30,7 @@ fn conditions(it: &ParentReport, generation: Option<i64>, now: &Time) -> Vec<Con
     said.map(|it| it.at(generation, now)).collect()
 }
 
-fn parent_ref(it: &HttpRouteParentRefs) -> HttpRouteStatusParentsParentRef {
-    let HttpRouteParentRefs { group, kind, name, namespace, port, section_name } = it.clone();
+fn parent_ref(it: &ParentRef) -> HttpRouteStatusParentsParentRef {
+    let ParentRef { group, kind, name, namespace, port, section_name } = it.clone();
     HttpRouteStatusParentsParentRef { group, kind, name, namespace, port, section_name }
 }

@@ -10,6 +10,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use super::backend_tls::BackendTlsPolicies;
 use super::grants;
+use super::listeners::{HTTP_ROUTE, TLS_ROUTE};
 use super::report::RefProblem;
 use crate::model::{ObjectKey, Service, ServicePort, Transport};
 use crate::snapshot::{BackendRef, Snapshot};
@@ -48,8 +49,29 @@ impl<'a> Backends<'a> {
         })
     }
 
-    /// The Service port that a reference in a route of `namespace` means.
+    /// The Service port that a reference in an HTTPRoute of `namespace` means, and how it is spoken to.
     pub(super) fn resolve(&self, namespace: &str, it: &BackendRef) -> Resolved {
+        let (port, spec) = self.port((HTTP_ROUTE, namespace), it)?;
+        self.service(port, spec)
+    }
+
+    /// The endpoints of the Service port that a reference in a TLSRoute of `namespace` means; what they speak is no
+    /// matter where bytes are passed on.
+    pub(super) fn endpoints_of(
+        &self,
+        namespace: &str,
+        it: &BackendRef,
+    ) -> Result<BTreeSet<SocketAddr>, RefProblem> {
+        let (port, spec) = self.port((TLS_ROUTE, namespace), it)?;
+        Ok(self.endpoints(&port.service, spec.name.as_deref().unwrap_or_default()))
+    }
+
+    /// The Service port that a reference in a route of a kind and namespace means.
+    fn port(
+        &self,
+        (route, namespace): (&str, &str),
+        it: &BackendRef,
+    ) -> Result<(ServicePort, &'a ServicePortSpec), RefProblem> {
         let group = it.group.as_deref().unwrap_or_default();
         let kind = it.kind.as_deref().unwrap_or("Service");
         if !group.is_empty() || kind != "Service" {
@@ -58,12 +80,16 @@ impl<'a> Backends<'a> {
             return Err(RefProblem::InvalidKind(message));
         }
         let service = named(namespace, it);
-        grants::permitted(self.snapshot, ("HTTPRoute", namespace), ("Service", &service))
+        grants::permitted(self.snapshot, (route, namespace), ("Service", &service))
             .map_err(RefProblem::RefNotPermitted)?;
-        self.service(service, it.port)
+        self.existing(service, it.port)
     }
 
-    fn service(&self, key: ObjectKey, port: Option<i32>) -> Resolved {
+    fn existing(
+        &self,
+        key: ObjectKey,
+        port: Option<i32>,
+    ) -> Result<(ServicePort, &'a ServicePortSpec), RefProblem> {
         let not_found = |message: String| Err(RefProblem::BackendNotFound(message));
         let Some(spec) = self.snapshot.services.get(&key).and_then(|it| it.spec.as_ref()) else {
             return not_found(format!("Service {key} does not exist"));
@@ -78,10 +104,13 @@ impl<'a> Backends<'a> {
         let Ok(port) = u16::try_from(port) else {
             return not_found(format!("port {port} is not a port number"));
         };
-        let (websocket, transport) = self.protocol(&key, found)?;
-        let endpoints = self.endpoints(&key, found.name.as_deref().unwrap_or_default());
-        let backend = Service { endpoints, websocket, transport };
-        Ok((ServicePort { service: key, port }, Arc::new(backend)))
+        Ok((ServicePort { service: key, port }, found))
+    }
+
+    fn service(&self, port: ServicePort, spec: &ServicePortSpec) -> Resolved {
+        let (websocket, transport) = self.protocol(&port.service, spec)?;
+        let endpoints = self.endpoints(&port.service, spec.name.as_deref().unwrap_or_default());
+        Ok((port, Arc::new(Service { endpoints, websocket, transport })))
     }
 
     /// Whether a port speaks WebSocket, and how it is spoken to: by TLS if a policy says so, and whatever its

@@ -98,17 +98,22 @@ fn hostname_conflict(it: &Listener) -> ListenerProblem {
 /// two protocols or with other certificates to be shown by clients, the one that comes first is served. In a cluster
 /// each has an address of its own, so this is no conflict for the spec.
 pub(super) fn share_address(parents: &mut [Parent]) {
-    let mut ports: BTreeMap<i32, (Scheme, Option<ClientValidation>, ObjectKey)> = BTreeMap::new();
+    let mut ports: BTreeMap<i32, (Scheme, ObjectKey)> = BTreeMap::new();
+    // Where TLS is passed on, clients show nothing here, whatever they do elsewhere on the port.
+    let mut shown: BTreeMap<i32, (Option<ClientValidation>, ObjectKey)> = BTreeMap::new();
     let mut hosts: BTreeMap<(i32, HostPattern), ObjectKey> = BTreeMap::new();
     for parent in parents.iter_mut().filter(|parent| parent.served) {
         for it in parent.listeners.iter_mut().filter(|it| it.report.is_usable()) {
-            let first = || (it.scheme, it.clients.clone(), parent.gateway.clone());
-            let (scheme, clients, owner) = ports.entry(it.port).or_insert_with(first);
-            let other = [
-                (*scheme != it.scheme).then_some("another protocol"),
-                (*clients != it.clients).then_some("another validation of clients' certificates"),
-            ];
-            if let Some(what) = other.into_iter().flatten().next() {
+            let gateway = || parent.gateway.clone();
+            let (scheme, owner) = ports.entry(it.port).or_insert_with(|| (it.scheme, gateway()));
+            let mut other = (*scheme != it.scheme).then_some((owner, "another protocol"));
+            if other.is_none() && it.terminates_tls() {
+                let first = || (it.clients.clone(), gateway());
+                let (clients, owner) = shown.entry(it.port).or_insert_with(first);
+                let what = "another validation of clients' certificates";
+                other = (*clients != it.clients).then_some((owner, what));
+            }
+            if let Some((owner, what)) = other {
                 let message =
                     format!("Gateway {owner} has port {} on the same address, with {what}", it.port);
                 it.report.shadowed = Some(message);

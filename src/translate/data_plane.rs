@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gateway_api::experimental::gateways::Gateway;
 
-use super::listeners::{Entrance, Listener, Parent};
+use super::listeners::Parent;
 use super::logging::{Policies, logging};
 use super::parameters::{Parameters, Resolved};
 use super::{Addressing, Settings};
@@ -30,7 +30,7 @@ pub struct DataPlane {
     pub addresses: Vec<IpAddr>,
     /// Ports on which Varnish itself listens.
     pub http_ports: BTreeSet<u16>,
-    /// Ports on which the relay terminates TLS.
+    /// Ports on which the relay takes TLS.
     pub tls_ports: BTreeSet<u16>,
     /// The class's parameters, overridden by the Gateway's own.
     pub parameters: GatewayClassParametersSpec,
@@ -108,9 +108,9 @@ impl Planes<'_> {
     fn ports(&self, plane: &ObjectKey) -> (BTreeSet<u16>, BTreeSet<u16>) {
         let parents = self.parents.iter().filter(|it| it.served && it.plane == *plane);
         let listeners = parents.flat_map(|it| &it.listeners);
-        let (tls, http): (Vec<_>, Vec<_>) =
-            listeners.filter_map(Listener::entrance).partition(|it| it.scheme == Scheme::Https);
-        let numbers = |entrances: Vec<Entrance>| entrances.into_iter().map(|it| it.port).collect();
+        let served = listeners.filter_map(|it| Some((it.scheme, it.served_port()?)));
+        let (tls, http): (Vec<_>, Vec<_>) = served.partition(|(scheme, _)| *scheme == Scheme::Https);
+        let numbers = |ports: Vec<(Scheme, u16)>| ports.into_iter().map(|(_, port)| port).collect();
         (numbers(http), numbers(tls))
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use gateway_api::experimental::gateways::{
     Gateway, GatewayAddresses, GatewayAllowedListeners, GatewayAllowedListenersNamespacesFrom,
     GatewayListeners, GatewayListenersAllowedRoutes, GatewayListenersAllowedRoutesNamespacesFrom,
-    GatewayListenersTls,
+    GatewayListenersTls, GatewayListenersTlsMode,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -24,8 +24,10 @@ use super::{Addressing, Settings, client_certificate, tls};
 use crate::model::{Certificate, ClientValidation, HostPattern, ListenerId, ObjectKey, Scheme};
 use crate::snapshot::{GATEWAY_GROUP, ListenerSet, Snapshot};
 
-/// The one kind of route that listeners take.
+/// The kind of route that listeners of protocol HTTP and HTTPS take.
 pub(super) const HTTP_ROUTE: &str = "HTTPRoute";
+/// The kind of route that listeners of protocol TLS take.
+pub(super) const TLS_ROUTE: &str = "TLSRoute";
 
 /// A listener that routes can be attached to.
 pub(super) struct Listener {
@@ -36,8 +38,10 @@ pub(super) struct Listener {
     pub namespaces: Allowed,
     pub report: ListenerReport,
     pub protocol: String,
-    /// What clients speak, where the protocol is one that is served.
+    /// What clients speak, where the protocol is one that is served; that of protocol TLS is taken for HTTPS.
     pub scheme: Scheme,
+    /// Whether connections go past Varnish, to whom the server name says.
+    pub streams: bool,
     pub tls: Option<GatewayListenersTls>,
     /// What it presents to TLS clients.
     pub certificates: Vec<Arc<Certificate>>,
@@ -206,11 +210,15 @@ fn parent(
 fn listener(kind: &'static str, parent: &ObjectKey, it: &GatewayListeners) -> Listener {
     let hostname = HostPattern::parse(it.hostname.as_deref().unwrap_or_default());
     let mut report = ListenerReport { name: it.name.clone(), ..ListenerReport::default() };
-    if matches!(it.protocol.as_str(), "HTTP" | "HTTPS") {
-        (report.supported_kinds, report.invalid_kinds) = route_kinds(it.allowed_routes.as_ref());
-    } else {
-        let message = format!("protocol {} is not supported; expected HTTP or HTTPS", it.protocol);
-        report.problem = Some(ListenerProblem::UnsupportedProtocol(message));
+    match it.protocol.as_str() {
+        protocol @ ("HTTP" | "HTTPS" | "TLS") => {
+            let kind = if protocol == "TLS" { TLS_ROUTE } else { HTTP_ROUTE };
+            (report.supported_kinds, report.invalid_kinds) = route_kinds(kind, it.allowed_routes.as_ref());
+        }
+        other => {
+            let message = format!("protocol {other} is not supported; expected HTTP, HTTPS or TLS");
+            report.problem = Some(ListenerProblem::UnsupportedProtocol(message));
+        }
     }
     if let Err(error) = &hostname {
         report.problem.get_or_insert(ListenerProblem::Invalid(format!("hostname: {error}")));
@@ -222,7 +230,8 @@ fn listener(kind: &'static str, parent: &ObjectKey, it: &GatewayListeners) -> Li
         namespaces: allowed_routes(it.allowed_routes.as_ref()),
         report,
         protocol: it.protocol.clone(),
-        scheme: if it.protocol == "HTTPS" { Scheme::Https } else { Scheme::Http },
+        scheme: if matches!(it.protocol.as_str(), "HTTPS" | "TLS") { Scheme::Https } else { Scheme::Http },
+        streams: it.protocol == "TLS",
         tls: it.tls.clone(),
         certificates: Vec::new(),
         clients: None,
@@ -230,16 +239,19 @@ fn listener(kind: &'static str, parent: &ObjectKey, it: &GatewayListeners) -> Li
 }
 
 /// The kinds that a listener takes, and what is wrong with those that it names otherwise.
-fn route_kinds(it: Option<&GatewayListenersAllowedRoutes>) -> (Vec<&'static str>, Option<String>) {
+fn route_kinds(
+    supported: &'static str,
+    it: Option<&GatewayListenersAllowedRoutes>,
+) -> (Vec<&'static str>, Option<String>) {
     let kinds = it.and_then(|it| it.kinds.as_deref()).unwrap_or_default();
     let ours = |group: Option<&str>, kind: &str| {
-        group.unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP && kind == HTTP_ROUTE
+        group.unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP && kind == supported
     };
     let (valid, invalid): (Vec<_>, Vec<_>) = kinds.iter().partition(|it| ours(it.group.as_deref(), &it.kind));
     let invalid: Vec<_> = invalid.into_iter().map(|it| it.kind.as_str()).collect();
     let problem =
         (!invalid.is_empty()).then(|| format!("allowedRoutes.kinds: not supported: {}", invalid.join(", ")));
-    let supported = if kinds.is_empty() || !valid.is_empty() { vec![HTTP_ROUTE] } else { Vec::new() };
+    let supported = if kinds.is_empty() || !valid.is_empty() { vec![supported] } else { Vec::new() };
     (supported, problem)
 }
 
@@ -270,11 +282,21 @@ fn check_ports(parents: &mut [Parent], settings: &Settings) {
 }
 
 impl Listener {
-    /// Where requests come in, of a listener that is served.
+    /// Where requests come in, of a listener that is served; none where none do, as connections go past Varnish.
     pub(super) fn entrance(&self) -> Option<Entrance> {
-        let port = u16::try_from(self.port)
-            .ok()
-            .filter(|_| self.report.is_usable() && self.report.shadowed.is_none());
+        let port = self.served_port().filter(|_| !self.streams);
         port.map(|port| Entrance { scheme: self.scheme, port })
+    }
+
+    /// Whether TLS ends here.
+    pub(super) fn terminates_tls(&self) -> bool {
+        let mode = self.tls.as_ref().and_then(|it| it.mode.as_ref());
+        self.scheme == Scheme::Https && !(self.streams && mode == Some(&GatewayListenersTlsMode::Passthrough))
+    }
+
+    /// The port of a listener that is served.
+    pub(super) fn served_port(&self) -> Option<u16> {
+        let is_served = self.report.is_usable() && self.report.shadowed.is_none();
+        u16::try_from(self.port).ok().filter(|_| is_served)
     }
 }

@@ -4,7 +4,8 @@
 //! `tls`, `certificates` and, for what clients have to show, `clients` and `authorities` for those that speak HTTPS); `attachment`
 //! decides which of them a route is attached to; `rules` (with `matches`, `filters`, `backends`) reads the route;
 //! `backend_tls` (with `authorities`) and `client_certificate` find how backends are spoken to by TLS;
-//! `virtual_hosts` puts routes and listeners together. `parameters` (with `merge`) and `logging` find what holds for a
+//! `virtual_hosts` puts routes and listeners together, and `tls_routes` those that go past Varnish. `parameters` (with
+//! `merge`) and `logging` find what holds for a
 //! Gateway's data plane, and `data_plane` is what comes of it.
 
 mod attachment;
@@ -32,13 +33,14 @@ mod remembered;
 pub mod report;
 mod rules;
 mod tls;
+mod tls_routes;
 mod virtual_hosts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use attachment::{Attachment, attach};
+use attachment::{Attached, Candidate};
 use backend_tls::Ancestors;
 use certificates::{Certificates, KnownCertificates};
 pub use config_maps::names_config_map;
@@ -49,14 +51,14 @@ use logging::{KnownPolicies, Policies};
 use parameters::{KnownParameters, Parameters};
 use reader::{Known, Reader};
 pub use report::Report;
-use report::{ParentReport, RouteAccepted, RouteReport};
+use report::{ParentReport, RouteAccepted};
 pub use rules::MAX_RETRIES;
 use rules::Rules;
 use virtual_hosts::{Collectors, collectors};
 
 use crate::bundle::logging::Logging;
 use crate::model::{Model, ObjectKey, Scheme};
-use crate::snapshot::{HttpRoute, Snapshot};
+use crate::snapshot::{HttpRoute, ParentRef, Snapshot};
 
 /// The `controllerName` of GatewayClasses that are Copal's.
 pub const CONTROLLER_NAME: &str = "copal.dev/gateway-controller";
@@ -114,6 +116,8 @@ impl Translation {
         static NOTHING: Model = Model {
             ports: BTreeMap::new(),
             tls: BTreeMap::new(),
+            passthrough: BTreeMap::new(),
+            plain: BTreeMap::new(),
             client_certificate: None,
             user_vcl: None,
             logs: false,
@@ -172,16 +176,20 @@ fn translate_with(reader: &mut Reader, planes: &Planes, mut report: Report) -> T
     let mut counts = Counts::default();
     let mut ancestors = Ancestors::default();
     for (key, route) in snapshot.http_routes.iter() {
-        let attached = Attached::new(key, route, parents, snapshot);
-        if attached.by_reference.is_empty() {
+        let candidate = Candidate::http(key, route);
+        let attached = Attached::new(candidate, parents, snapshot);
+        if attached.is_to_nothing_of_ours() {
             continue;
         }
-        let read = attached.rules(key, route, reader);
-        attached.collect(&read, &mut collectors, &mut counts);
-        attached.reach(&read, &mut ancestors);
-        report.routes.insert(key.clone(), attached.report(route, &read));
+        let read = rules(key, route, &attached, reader);
+        collect(&attached, &read, &mut collectors, &mut counts);
+        reach(&attached, &read, &mut ancestors);
+        let parent = |parent, accepted: &RouteAccepted| report_parent(parent, accepted, &read);
+        report.routes.insert(key.clone(), attached.report(candidate, parent));
     }
     report.backend_tls_policies = reader.report(&ancestors);
+    let collected = (&mut collectors, &mut counts);
+    tls_routes::translate(snapshot, &reader.backends, parents, collected, &mut report);
     let all = planes.all();
     let models = collectors.into_iter().map(|(plane, it)| {
         let user_vcl = planes.user_vcl(&plane).cloned();
@@ -200,81 +208,52 @@ type Counts = BTreeMap<(usize, usize), i32>;
 /// A route's rules by where requests come in.
 type ByEntrance = BTreeMap<Entrance, Arc<Rules>>;
 
-/// One route and all that it is attached to.
-struct Attached<'a> {
-    parents: &'a [Parent],
-    /// One for each reference that is ours, by the reference's place.
-    by_reference: Vec<(usize, Attachment)>,
+/// An HTTPRoute's rules for each port that it is attached on, at least for one: redirects name port and scheme.
+fn rules(key: &ObjectKey, route: &Arc<HttpRoute>, attached: &Attached, reader: &mut Reader) -> ByEntrance {
+    let listeners = attached.listeners();
+    let mut entrances: BTreeSet<Entrance> =
+        listeners.iter().filter_map(|at| at.listener.entrance()).collect();
+    if entrances.is_empty() {
+        entrances.insert(Entrance { scheme: Scheme::Http, port: 80 });
+    }
+    entrances.into_iter().map(|at| (at, reader.rules(key, route, at))).collect()
 }
 
-impl<'a> Attached<'a> {
-    fn new(key: &ObjectKey, route: &HttpRoute, parents: &'a [Parent], snapshot: &Snapshot) -> Self {
-        let references = route.spec.parent_refs.iter().enumerate();
-        let attached =
-            references.filter_map(|(index, it)| Some((index, attach(key, route, it, parents, snapshot)?)));
-        Self { parents, by_reference: attached.collect() }
-    }
-
-    /// The route's rules for each port that it is attached on, at least for one: redirects name port and scheme.
-    fn rules(&self, key: &ObjectKey, route: &Arc<HttpRoute>, reader: &mut Reader) -> ByEntrance {
-        let listeners =
-            self.by_reference.iter().flat_map(|(_, it)| it.listeners.iter().map(|l| (it.parent, l.0)));
-        let entrances = listeners
-            .filter_map(|(parent, index)| self.parents.get(parent)?.listeners.get(index)?.entrance());
-        let mut entrances: BTreeSet<Entrance> = entrances.collect();
-        if entrances.is_empty() {
-            entrances.insert(Entrance { scheme: Scheme::Http, port: 80 });
+/// Adds an HTTPRoute to the virtual hosts of its listeners, and counts it where it is accepted.
+fn collect<'a>(
+    attached: &Attached<'a>,
+    read: &ByEntrance,
+    collectors: &mut Collectors<'a>,
+    counts: &mut Counts,
+) {
+    for at in attached.listeners() {
+        if read.values().any(|rules| rules.any_valid) {
+            *counts.entry(at.place).or_default() += 1;
         }
-        entrances.into_iter().map(|at| (at, reader.rules(key, route, at))).collect()
-    }
-
-    /// Adds the route to the virtual hosts of its listeners, each once, and counts it where it is accepted.
-    fn collect(&self, read: &ByEntrance, collectors: &mut Collectors<'a>, counts: &mut Counts) {
-        let mut seen = BTreeSet::new();
-        for (_, attachment) in &self.by_reference {
-            let Some(parent) = self.parents.get(attachment.parent) else { continue };
-            for (index, hosts) in &attachment.listeners {
-                let Some(listener) = parent.listeners.get(*index) else { continue };
-                if !seen.insert((attachment.parent, *index)) {
-                    continue;
-                }
-                if read.values().any(|rules| rules.any_valid) {
-                    *counts.entry((attachment.parent, *index)).or_default() += 1;
-                }
-                let rules = listener.entrance().and_then(|at| read.get(&at));
-                let collector = collectors.get_mut(&parent.plane);
-                if let Some((rules, collector)) = rules.zip(collector) {
-                    collector.add(listener, hosts, &rules.matches);
-                }
-            }
+        let rules = at.listener.entrance().and_then(|entrance| read.get(&entrance));
+        if let Some((rules, collector)) = rules.zip(collectors.get_mut(&at.parent.plane)) {
+            collector.add(at.listener, at.hosts, &rules.matches);
         }
     }
+}
 
-    /// Notes the Gateways from which Services with a policy are reached.
-    fn reach(&self, read: &ByEntrance, ancestors: &mut Ancestors) {
-        for service in read.values().next().into_iter().flat_map(|rules| &rules.secured) {
-            let attached = self.by_reference.iter().filter(|(_, it)| !it.listeners.is_empty());
-            let parents = attached.filter_map(|(_, it)| self.parents.get(it.parent));
-            let gateways = parents.map(|parent| parent.gateway.clone());
-            ancestors.entry(service.clone()).or_default().extend(gateways);
-        }
+/// Notes the Gateways from which Services with a policy are reached.
+fn reach(attached: &Attached, read: &ByEntrance, ancestors: &mut Ancestors) {
+    for service in read.values().next().into_iter().flat_map(|rules| &rules.secured) {
+        let gateways = attached.listeners().into_iter().map(|at| at.parent.gateway.clone());
+        ancestors.entry(service.clone()).or_default().extend(gateways);
     }
+}
 
-    fn report(&self, route: &HttpRoute, read: &ByEntrance) -> RouteReport {
-        // What is wrong with a route does not depend on the port.
-        let rules = read.values().next();
-        let parents = self.by_reference.iter().filter_map(|(index, attachment)| {
-            let parent = route.spec.parent_refs.get(*index)?.clone();
-            let accepted =
-                rules.map_or_else(|| attachment.accepted.clone(), |it| accepted(&attachment.accepted, it));
-            let unresolved = rules.and_then(|it| it.unresolved.clone());
-            let dropped = rules.into_iter().flat_map(|it| it.problems.iter());
-            let dropped = dropped.map(|(index, problem)| format!("rule {index}: {problem}")).collect();
-            let notes = rules.map(|it| it.notes.clone()).unwrap_or_default();
-            Some(ParentReport { parent, accepted, unresolved, dropped, notes })
-        });
-        RouteReport { generation: route.metadata.generation, parents: parents.collect() }
-    }
+/// What one parent makes of an HTTPRoute. What is wrong with it does not depend on the port.
+fn report_parent(parent: ParentRef, attachment: &RouteAccepted, read: &ByEntrance) -> ParentReport {
+    let rules = read.values().next();
+    let accepted = rules.map_or_else(|| attachment.clone(), |it| accepted(attachment, it));
+    let unresolved = rules.and_then(|it| it.unresolved.clone());
+    let dropped = rules.into_iter().flat_map(|it| it.problems.iter());
+    let dropped = dropped.map(|(index, problem)| format!("rule {index}: {problem}")).collect();
+    let notes = rules.map(|it| it.notes.clone()).unwrap_or_default();
+    ParentReport { parent, accepted, unresolved, dropped, notes }
 }
 
 /// A route that is attached but has no rule that can be served is not accepted.

@@ -34,7 +34,7 @@ struct KnownRoute {
 /// Reads the routes of one translation.
 pub(super) struct Reader<'a> {
     snapshot: &'a Snapshot,
-    backends: Backends<'a>,
+    pub(super) backends: Backends<'a>,
     settings: &'a Settings,
     dirty: Dirty,
     known: BTreeMap<(ObjectKey, Entrance), KnownRoute>,

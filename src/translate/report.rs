@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use gateway_api::experimental::httproutes::HttpRouteParentRefs;
-
 use crate::api::logging_policy::TargetRef;
 use crate::model::ObjectKey;
+use crate::snapshot::{Kind, ParentRef};
 
 /// Everything that conditions are made of, for the objects that are ours to speak about.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,10 +17,25 @@ pub struct Report {
     pub listener_sets: BTreeMap<ObjectKey, ListenerSetReport>,
     /// HTTPRoutes with at least one parent among those.
     pub routes: BTreeMap<ObjectKey, RouteReport>,
+    /// TLSRoutes, as above.
+    pub tls_routes: BTreeMap<ObjectKey, RouteReport>,
     /// VarnishLoggingPolicies with at least one target that is ours, or nobody's.
     pub logging_policies: BTreeMap<ObjectKey, PolicyReport>,
     /// BackendTLSPolicies for a Service that a route of those goes to.
     pub backend_tls_policies: BTreeMap<ObjectKey, BackendTlsPolicyReport>,
+}
+
+impl Report {
+    /// The routes of a kind; none of a kind that is no route's.
+    #[must_use]
+    pub fn routes_of(&self, kind: Kind) -> &BTreeMap<ObjectKey, RouteReport> {
+        static NONE: BTreeMap<ObjectKey, RouteReport> = BTreeMap::new();
+        match kind {
+            Kind::HttpRoute => &self.routes,
+            Kind::TlsRoute => &self.tls_routes,
+            _ => &NONE,
+        }
+    }
 }
 
 /// A GatewayClass.
@@ -238,7 +252,7 @@ pub struct BackendTlsPolicyReport {
     pub unresolved: Option<AuthorityProblem>,
 }
 
-/// An HTTPRoute.
+/// A route.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RouteReport {
     /// `metadata.generation` of what was looked at.
@@ -251,7 +265,7 @@ pub struct RouteReport {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParentReport {
     /// The reference, as the route has it.
-    pub parent: HttpRouteParentRefs,
+    pub parent: ParentRef,
     /// Whether it is attached.
     pub accepted: RouteAccepted,
     /// The first reference that does not resolve.

@@ -168,10 +168,7 @@ fn branch(
     resolved: Resolved,
     rule: &FilterList,
 ) -> Result<Option<Branch>, RuleProblem> {
-    let weight = it.weight.unwrap_or(1);
-    let weight = u32::try_from(weight).ok().filter(|weight| *weight <= 1_000_000);
-    let weight =
-        weight.ok_or_else(|| RuleProblem::Unsupported("weight is not between 0 and 1000000".into()))?;
+    let weight = weight(it)?;
     let outcome = match (own.redirect, resolved) {
         (Some(redirect), _) => Outcome::Redirect(redirect),
         (None, Ok((service, backend))) => {
@@ -182,6 +179,12 @@ fn branch(
         (None, Err(problem)) => Outcome::Fail(problem.message().to_owned()),
     };
     Ok((weight > 0).then_some(Branch { weight, filters: own.filters, outcome }))
+}
+
+/// Its part of all weights together.
+pub(super) fn weight(it: &BackendRef) -> Result<u32, RuleProblem> {
+    let weight = u32::try_from(it.weight.unwrap_or(1)).ok().filter(|weight| *weight <= 1_000_000);
+    weight.ok_or_else(|| RuleProblem::Unsupported("weight is not between 0 and 1000000".into()))
 }
 
 /// The references of a rule, as far as it can be read: its backendRefs, the mirrors of its own filters, and those of the

@@ -1,4 +1,4 @@
-//! What HTTPS listeners terminate TLS with (Gateway API, `Listener.tls`), and what their clients have to show.
+//! What listeners terminate TLS with (Gateway API, `Listener.tls`), and what their clients have to show.
 
 use gateway_api::experimental::gateways::{GatewayListenersTls, GatewayListenersTlsMode, GatewayTlsFrontend};
 
@@ -6,10 +6,9 @@ use super::certificates::Certificates;
 use super::clients;
 use super::listeners::{Listener, Parent};
 use super::report::{CertificateProblem, ListenerProblem};
-use crate::model::Scheme;
 
-/// Finds the certificates of all HTTPS listeners and what clients have to show there, and listeners whose `tls` is
-/// not as it must be.
+/// Finds the certificates of all listeners that terminate TLS and what clients have to show there, and listeners whose
+/// `tls` is not as it must be.
 pub(super) fn find(parents: &mut [Parent], certificates: &mut Certificates) {
     let snapshot = certificates.snapshot;
     for parent in parents {
@@ -19,7 +18,7 @@ pub(super) fn find(parents: &mut [Parent], certificates: &mut Certificates) {
             let problem = problem(listener).map(|message| format!("tls: {message}"));
             let problem = problem.map(ListenerProblem::Invalid);
             listener.report.problem = listener.report.problem.take().or(problem);
-            if listener.scheme == Scheme::Https {
+            if listener.terminates_tls() {
                 resolve(listener, (parent.kind, &parent.key.namespace), certificates);
                 let of_gateway = frontend.map(|it| (it, parent.gateway.namespace.as_str()));
                 find_clients(listener, of_gateway, certificates);
@@ -59,16 +58,26 @@ fn problem(listener: &Listener) -> Option<String> {
         ("HTTP", Some(_)) => Some("protocol HTTP has none; expected protocol HTTPS".into()),
         ("HTTPS", None) => Some("protocol HTTPS needs certificateRefs".into()),
         ("HTTPS", Some(tls)) => unsupported(tls),
+        ("TLS", None) => Some("protocol TLS needs a mode; expected Passthrough or Terminate".into()),
+        ("TLS", Some(tls)) if listener.terminates_tls() => option(tls).or_else(|| no_references(tls)),
+        // References to certificates have no meaning here (Gateway API, `ListenerTLSConfig.mode`).
+        ("TLS", Some(tls)) => option(tls),
         _ => None,
     }
+}
+
+fn option(tls: &GatewayListenersTls) -> Option<String> {
+    let (name, _) = tls.options.iter().flatten().next()?;
+    Some(format!("option {name:?} is not supported"))
 }
 
 fn unsupported(tls: &GatewayListenersTls) -> Option<String> {
     if tls.mode == Some(GatewayListenersTlsMode::Passthrough) {
         return Some("mode Passthrough is not possible with protocol HTTPS; expected Terminate".into());
     }
-    if let Some((name, _)) = tls.options.iter().flatten().next() {
-        return Some(format!("option {name:?} is not supported"));
-    }
+    option(tls).or_else(|| no_references(tls))
+}
+
+fn no_references(tls: &GatewayListenersTls) -> Option<String> {
     tls.certificate_refs.as_ref().is_none_or(Vec::is_empty).then(|| "certificateRefs are missing".into())
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Addressing;
 use super::listeners::{Entrance, Listener, Parent};
 use crate::model::{
-    HostPattern, ListenerId, Model, ObjectKey, RouteMatch, Scheme, TlsPort, VirtualHost, VirtualHosts,
+    HostPattern, ListenerId, Model, ObjectKey, RouteMatch, Share, Streams, TlsPort, VirtualHost, VirtualHosts,
 };
 
 /// A virtual host's listener and its matches so far.
@@ -27,21 +27,24 @@ pub(super) fn collectors(parents: &[Parent], addressing: Addressing) -> Collecto
     planes.into_iter().map(|(plane, parents)| (plane, Collector::new(&parents))).collect()
 }
 
-/// Collects the virtual hosts of all ports of a data plane.
+/// Collects the virtual hosts of all ports of a data plane, and what goes past Varnish there.
+#[derive(Default)]
 pub(super) struct Collector<'a> {
     ports: BTreeMap<u16, BTreeMap<&'a HostPattern, &'a Listener>>,
     hosts: BTreeMap<u16, BTreeMap<HostPattern, Collected<'a>>>,
     tls: BTreeMap<u16, TlsPort>,
+    passthrough: BTreeMap<u16, Streams>,
+    plain: BTreeMap<u16, Streams>,
 }
 
 impl<'a> Collector<'a> {
     /// Begins with an empty virtual host for each valid listener: its hosts belong to it, and to no less
     /// specific listener, even if no route answers for them.
     fn new(parents: &[&'a Parent]) -> Self {
-        let mut collector = Self { ports: BTreeMap::new(), hosts: BTreeMap::new(), tls: BTreeMap::new() };
+        let mut collector = Self::default();
         for listener in parents.iter().flat_map(|parent| &parent.listeners) {
-            let Some(Entrance { scheme, port }) = listener.entrance() else { continue };
-            if scheme == Scheme::Https {
+            let Some(port) = listener.served_port() else { continue };
+            if listener.terminates_tls() {
                 let tls = collector.tls.entry(port).or_default();
                 tls.certificates.insert(listener.hostname.clone(), listener.certificates.clone());
                 tls.clients.clone_from(&listener.clients);
@@ -58,18 +61,49 @@ impl<'a> Collector<'a> {
         let Some(Entrance { port, .. }) = listener.entrance() else { return };
         let Some(listeners) = self.ports.get(&port) else { return };
         let all = self.hosts.entry(port).or_default();
-        for host in hosts.iter().filter(|host| owner(listeners, host).is_some_and(|it| it.id == listener.id))
-        {
+        for host in owned(listener, hosts, listeners) {
             let (_, known) = all.entry(host.clone()).or_insert_with(|| (&listener.id, Vec::new()));
             known.extend_from_slice(matches);
         }
     }
 
-    /// The model: the virtual hosts have their matches in order of precedence.
-    pub(super) fn finish(self) -> Model {
-        let finished = self.hosts.into_iter().map(|(port, hosts)| (port, finish_port(hosts)));
-        Model { ports: finished.collect(), tls: self.tls, ..Model::default() }
+    /// Leads the connections for these server names past Varnish, as far as a listener has them and no route has been there
+    /// before.
+    pub(super) fn pass(&mut self, listener: &Listener, names: &[HostPattern], shares: &Arc<[Share]>) {
+        let Some(port) = listener.served_port().filter(|_| listener.streams) else { return };
+        let Some(listeners) = self.ports.get(&port) else { return };
+        let streams = if listener.terminates_tls() { &mut self.plain } else { &mut self.passthrough };
+        let all = streams.entry(port).or_default();
+        for name in owned(listener, names, listeners) {
+            all.entry(name.clone()).or_insert_with(|| shares.clone());
+        }
     }
+
+    /// The model: the virtual hosts have their matches in order of precedence, and the names of each listener whose
+    /// connections go past Varnish are at least refused.
+    pub(super) fn finish(mut self) -> Model {
+        for (port, listeners) in &self.ports {
+            for (host, listener) in listeners.iter().filter(|(_, it)| it.streams) {
+                let streams = if listener.terminates_tls() { &mut self.plain } else { &mut self.passthrough };
+                streams.entry(*port).or_default().entry((*host).clone()).or_default();
+            }
+            if listeners.values().all(|it| it.streams) {
+                self.hosts.remove(port);
+            }
+        }
+        let finished = self.hosts.into_iter().map(|(port, hosts)| (port, finish_port(hosts)));
+        let (tls, passthrough, plain) = (self.tls, self.passthrough, self.plain);
+        Model { ports: finished.collect(), tls, passthrough, plain, ..Model::default() }
+    }
+}
+
+/// Those of the hosts that are a listener's, and no more specific one's.
+fn owned<'h>(
+    listener: &Listener,
+    hosts: &'h [HostPattern],
+    listeners: &BTreeMap<&HostPattern, &Listener>,
+) -> impl Iterator<Item = &'h HostPattern> {
+    hosts.iter().filter(|host| owner(listeners, host).is_some_and(|it| it.id == listener.id))
 }
 
 /// The most specific listener that has all hosts of a pattern.

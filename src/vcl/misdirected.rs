@@ -8,15 +8,31 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::literal::{VclExpr, VclIdent, VclRegex, VclString};
 use super::sockets::{Port, Sockets};
-use crate::model::{HostPattern, Model};
+use crate::model::{HostPattern, Model, Streams, TlsPort};
 
 /// The hosts of the listeners of each port on which requests can go astray: with one listener, none can.
 pub(super) type Listeners = BTreeMap<Port, BTreeSet<HostPattern>>;
 
 pub(super) fn listeners(model: &Model) -> Listeners {
     let ports = Port::all(model).filter_map(|port| Some((port, model.tls.get(&port.number)?)));
-    let hosts = ports.map(|(port, tls)| (port, tls.certificates.keys().cloned().collect::<BTreeSet<_>>()));
+    let hosts = ports.map(|(port, tls)| {
+        let own = tls.certificates.keys();
+        let others = passed_on(tls, model.passthrough.get(&port.number));
+        (port, own.chain(others).cloned().collect::<BTreeSet<_>>())
+    });
     hosts.filter(|(_, hosts)| hosts.len() > 1).collect()
+}
+
+/// The names of a port that the relay passes on as they are: they are other listeners' too. Without those that add
+/// nothing, since they are among the hosts of another one: they come and go with routes.
+fn passed_on<'a>(tls: &TlsPort, streams: Option<&'a Streams>) -> impl Iterator<Item = &'a HostPattern> {
+    let adds = move |name: &&HostPattern| {
+        let known = |it: &HostPattern| {
+            tls.certificates.contains_key(it) || streams.is_some_and(|streams| streams.contains_key(it))
+        };
+        name.wider().find(known).is_none_or(|it| tls.certificates.contains_key(&it))
+    };
+    streams.into_iter().flat_map(|it| it.keys()).filter(adds)
 }
 
 /// How a port's listeners are told apart.
@@ -65,5 +81,49 @@ impl Check {
         }
         check.suffixes = labels.into_iter().rev().map(VclRegex::last_labels).collect();
         check
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ListenerId, ObjectKey, VirtualHost, VirtualHosts};
+
+    fn pattern(text: &str) -> HostPattern {
+        HostPattern::parse(text).unwrap()
+    }
+
+    /// The names that are told apart on a port with HTTPS listeners, and others whose TLS is passed on.
+    fn told_apart(https: &[&str], passed_on: &[&str]) -> Vec<String> {
+        let id = ListenerId { kind: "Gateway", parent: ObjectKey::new("default", "gw"), name: "l".into() };
+        let host = |name: &&str| {
+            let host = VirtualHost { listener: id.clone(), matches: Vec::new(), fallback: None };
+            (pattern(name), std::sync::Arc::new(host))
+        };
+        let hosts: VirtualHosts = https.iter().map(host).collect();
+        let certificates = https.iter().map(|name| (pattern(name), Vec::new())).collect();
+        let streams = passed_on.iter().map(|name| (pattern(name), [].into())).collect();
+        let model = Model {
+            ports: [(443, hosts)].into(),
+            tls: [(443, TlsPort { certificates, ..TlsPort::default() })].into(),
+            passthrough: [(443, streams)].into(),
+            ..Model::default()
+        };
+        listeners(&model).into_values().flatten().map(|it| it.to_string()).collect()
+    }
+
+    #[test]
+    fn names_that_are_passed_on_are_other_listeners() {
+        for (https, passed_on, expected) in [
+            (&["a.test"][..], &[][..], &[][..]),
+            (&["a.test"], &["b.test"], &["a.test", "b.test"]),
+            (&[""], &["b.test"], &["*", "b.test"]),
+            (&["a.test"], &["*.test", "x.test"], &["*.test", "a.test"]),
+            (&["*.a.test"], &["*.test", "x.a.test"], &["*.a.test", "*.test", "x.a.test"]),
+        ] {
+            let mut found = told_apart(https, passed_on);
+            found.sort();
+            assert_eq!(found, expected, "{https:?} {passed_on:?}");
+        }
     }
 }

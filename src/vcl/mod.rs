@@ -27,12 +27,13 @@ pub mod user;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use askama::Template;
 
-use crate::bundle::relay::{self, Certificates, Relay, TlsListener};
+use crate::bundle::relay::{self, Certificates, Relay, Share, TlsListener};
 use crate::bundle::{Bundle, ListenSocket, NAME_PREFIX, VclFile};
-use crate::model::{ClientValidation, HostPattern, Model, Scheme, TlsPort};
+use crate::model::{self, ClientValidation, HostPattern, Model, Scheme, Streams, TlsPort};
 use certificates::{CertificateIds, NextIds};
 use upstreams::Upstreams;
 pub use upstreams::{SocketFolder, SocketFolderError};
@@ -107,8 +108,9 @@ impl Renderer {
         let client_certificate = client_certificate.map(|it| (ids.of(it), it.clone()));
         all.extend(client_certificate.clone());
         let client_certificate = client_certificate.map(|(id, _)| id);
-        let is_needed = !listen.is_empty() || !upstreams.is_empty();
-        (is_needed.then_some(Relay { listen, upstreams, client_certificate }), all)
+        let (passthrough, plain) = (streams(&model.passthrough), streams(&model.plain));
+        let relay = Relay { listen, passthrough, plain, upstreams, client_certificate };
+        ((relay != Relay::default()).then_some(relay), all)
     }
 }
 
@@ -133,6 +135,15 @@ fn clients(it: &ClientValidation, ids: &mut NextIds<'_>, all: &mut Certificates)
     let names = authorities.iter().map(|(id, _)| id.clone()).collect();
     all.extend(authorities);
     relay::ClientValidation { authorities: names, insecure_fallback: it.insecure_fallback }
+}
+
+/// Where the relay passes connections on to, by port and server name.
+fn streams(ports: &BTreeMap<u16, Streams>) -> BTreeMap<u16, relay::Streams> {
+    let share = |it: &model::Share| Share { weight: it.weight, endpoints: it.endpoints.clone() };
+    let named = |(name, shares): (&HostPattern, &Arc<[model::Share]>)| {
+        (server_name(name), shares.iter().map(share).collect())
+    };
+    ports.iter().map(|(port, it)| (*port, it.iter().map(named).collect())).collect()
 }
 
 /// How the relay knows the server names of a listener.

@@ -12,6 +12,7 @@ mod harness;
 mod logged;
 mod misdirected;
 mod operate;
+mod passthrough;
 mod ports;
 mod relay;
 mod relay_clients;
@@ -20,6 +21,7 @@ mod relay_streams;
 mod reload;
 mod served;
 mod tls;
+mod tls_server;
 #[path = "../upstreams/server.rs"]
 #[allow(dead_code, clippy::format_push_string, reason = "tests of the relay alone need more of it")]
 mod upstream_server;

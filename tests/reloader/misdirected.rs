@@ -31,6 +31,8 @@ fn bundle(certificate: &Certificate, backend: SocketAddr) -> Bundle {
         listeners += &listener("wild", port, "*.wildcard.org");
         listeners += &listener("in-wild", port, "fourth-example.wildcard.org");
     }
+    listeners +=
+        "  - {name: pass, port: 444, hostname: pass-example.org, protocol: TLS, tls: {mode: Passthrough}}\n";
     let route = |name: &str, parents: &str, hosts: &str| {
         format!(
             "---
@@ -127,6 +129,7 @@ fn what_belongs_to_another_listener_than_the_connection_gets_421() {
         (444, "second-example.org", "second-example.org", 200),
         (444, "second-example.org", "third-example.wildcard.org", 421),
         (444, "second-example.org", "unknown-example.org", 404),
+        (444, "second-example.org", "pass-example.org", 421),
         (444, "third-example.wildcard.org", "FOURTH-example.wildcard.org:444", 421),
     ] {
         let address = SocketAddr::from(([127, 0, 0, 1], served.offset + port));

@@ -191,6 +191,29 @@ fn a_crash_of_varnishs_child_heals_itself() {
 }
 
 #[test]
+fn a_listener_that_is_added_or_removed_keeps_varnish_and_its_cache() {
+    let [add] = Backend::group(["add"]);
+    let gateway_on = |ports: &[(&str, u16)]| {
+        gateway("gw", &ports.iter().map(|(name, port)| listener(name, *port)).collect::<String>())
+    };
+    let manifests = services(&[&add]) + &versioned("add", "add.test", 1);
+    let files = [("gateway.yaml", gateway_on(&[("http", 80)])), ("route.yaml", manifests)];
+    let gateway = Gateway::start(&[80, 82], &files);
+    let child = varnish_child(&gateway);
+    let cached = get("add.test", "/?cc=max-age=600");
+    assert_eq!(gateway.send(&cached).status, 200);
+    gateway.apply("gateway.yaml", &gateway_on(&[("http", 80), ("more", 82)]));
+    let answer = gateway.send(&get("add.test", "/").port(82));
+    assert_eq!(answer.received("x-forwarded-proto"), ["http"]);
+    let before = add.requests();
+    assert_eq!((gateway.send(&cached).status, add.requests()), (200, before), "it is in the cache still");
+    gateway.apply("gateway.yaml", &gateway_on(&[("http", 80)]));
+    gateway.wait_for("the port to close", Duration::from_secs(10), || gateway.connect(82).is_err());
+    assert_eq!((gateway.send(&cached).status, add.requests()), (200, before));
+    assert_eq!(varnish_child(&gateway), child);
+}
+
+#[test]
 fn a_killed_reloader_is_started_again() {
     let [kill] = Backend::group(["kill"]);
     let gateway = own_gateway(&kill, "kill.test");

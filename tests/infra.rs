@@ -191,7 +191,7 @@ fn the_selector_does_not_depend_on_what_may_change() {
 }
 
 #[test]
-fn only_sockets_of_varnish_take_new_pods() {
+fn listeners_and_replicas_take_no_new_pods() {
     let template = |plane: &DataPlane| find(plane, "Deployment").unwrap()["spec"]["template"].clone();
     let before = plane(GatewayClassParametersSpec::default());
     let tls = DataPlane { tls_ports: [443].into(), ..before.clone() };
@@ -199,7 +199,9 @@ fn only_sockets_of_varnish_take_new_pods() {
     let scaled = plane(GatewayClassParametersSpec { replicas: Some(4), ..Default::default() });
     assert_eq!(template(&before), template(&tls));
     assert_eq!(template(&before), template(&scaled));
-    assert_ne!(template(&before), template(&http));
+    assert_eq!(template(&before), template(&http));
+    let image = plane(GatewayClassParametersSpec { image: Some("another".into()), ..Default::default() });
+    assert_ne!(template(&before), template(&image));
 }
 
 #[test]

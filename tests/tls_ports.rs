@@ -51,7 +51,12 @@ fn ports_are_told_apart_and_backends_learn_the_scheme() {
     assert_eq!((one.requests(), two.requests()), (3, 3), "the second answers come from the cache");
     assert_eq!(varnish.https(8443, &get("a.test", "/")).backend(), "three");
     assert_eq!(varnish.https(8443, &get("x.w.test", "/")).status, 404);
-    assert_eq!(varnish.https(80, &get("a.test", "/")).status, 404, "no HTTPS port");
+    let relayed = varnish.relayed(80, &get("a.test", "/relayed"));
+    assert_eq!(
+        (relayed.backend(), relayed.received("x-forwarded-proto").concat()),
+        ("one", "http".to_owned())
+    );
+    assert_eq!(varnish.relayed(81, &get("a.test", "/")).status, 404, "no port");
     assert_eq!(varnish.http(80, &get("b.test", "/")).status, 404);
     let passed = varnish.https(443, &Request::new("POST", "a.test", "/").body(b"x"));
     assert_eq!(passed.received("x-forwarded-proto"), ["https"]);
@@ -74,6 +79,26 @@ fn https_ports_alone_are_told_apart() {
 }
 
 #[test]
+fn http_ports_are_told_apart_however_requests_come_in() {
+    let [one, two] = Backend::group(["one", "two"]);
+    let varnish = start(&[
+        gateway(&[("low", 80, "HTTP"), ("high", 8080, "HTTP")]),
+        services(&[&one, &two]),
+        route_on("- {name: gw, sectionName: low}", "low", &["a.test", "*.w.test"], &rules("one")),
+        route_on("- {name: gw, sectionName: high}", "high", &["a.test", "*.w.test"], &rules("two")),
+    ]);
+    for host in ["a.test", "A.test:80", "x.w.test"] {
+        for (port, backend) in [(80, "one"), (8080, "two")] {
+            for answer in [varnish.http(port, &get(host, "/")), varnish.relayed(port, &get(host, "/"))] {
+                assert_eq!(answer.backend(), backend, "{host} {port}");
+                assert_eq!(answer.received("x-forwarded-proto"), ["http"]);
+            }
+        }
+        assert_eq!(varnish.relayed(81, &get(host, "/")).status, 404);
+    }
+}
+
+#[test]
 fn a_redirect_keeps_the_scheme_and_the_port() {
     let varnish = start(&[
         gateway(&[("http", 80, "HTTP"), ("https", 443, "HTTPS"), ("high", 8443, "HTTPS")]),
@@ -82,6 +107,7 @@ fn a_redirect_keeps_the_scheme_and_the_port() {
     let request = get("a.test", "/x");
     let location = |it: Response| it.header("location").map(str::to_owned).unwrap();
     assert_eq!(location(varnish.http(80, &request)), "http://to.test/x");
+    assert_eq!(location(varnish.relayed(80, &request)), "http://to.test/x");
     assert_eq!(location(varnish.https(443, &request)), "https://to.test/x");
     assert_eq!(location(varnish.https(8443, &request)), "https://to.test:8443/x");
 }

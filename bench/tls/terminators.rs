@@ -1,6 +1,6 @@
 //! The programs that end TLS, set up alike.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -94,8 +94,8 @@ fn relay(folder: &Path, socket: &Path, certificate: &Certificate, port: u16) -> 
     let certificates = [(id, Arc::new(certificate.clone()))].into();
     let bundle = Bundle::new(Vec::new(), VclFile::new("root", ""), BTreeMap::new());
     let task = folder.join("task");
-    let written =
-        RelayFolder::open(&task).and_then(|mut it| it.write(&bundle.with_relay(Some(relay), certificates)));
+    let written = RelayFolder::open(&task)
+        .and_then(|mut it| it.write(&bundle.with_relay(Some(relay), certificates), &BTreeSet::new()));
     written.expect("the folder is ours");
     let mut command = Command::new(
         std::env::var_os("BENCH_RELAY").unwrap_or_else(|| env!("CARGO_BIN_EXE_copal-relay").into()),

@@ -22,6 +22,9 @@ pub struct Task {
     pub revision: String,
     /// The bundle's part for the relay.
     pub relay: Relay,
+    /// Listeners' ports, before any offset, on which HTTP is spoken without TLS, and which varnishd has no socket for.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub http: BTreeSet<u16>,
 }
 
 /// Writes the relay's part of one bundle after the other.
@@ -46,13 +49,14 @@ impl RelayFolder {
         Ok(Self { folder: folder.to_owned(), certificates, named: BTreeSet::new(), written: None })
     }
 
-    /// Hands the relay its part of `bundle`; a bundle without one leaves it nothing to do.
+    /// Hands the relay its part of `bundle`, and the HTTP ports that it has to listen on for varnishd. A bundle without
+    /// such a part leaves it nothing else to do.
     ///
     /// # Errors
     /// When something cannot be written; the task before is still whole then.
-    pub fn write(&mut self, bundle: &Bundle) -> Result<(), BundleFolderError> {
+    pub fn write(&mut self, bundle: &Bundle, http: &BTreeSet<u16>) -> Result<(), BundleFolderError> {
         let relay = bundle.manifest.relay.clone().unwrap_or_default();
-        let task = Task { revision: bundle.manifest.revision.clone(), relay };
+        let task = Task { revision: bundle.manifest.revision.clone(), relay, http: http.clone() };
         if self.written.as_ref() == Some(&task) {
             return Ok(());
         }
@@ -121,7 +125,7 @@ mod tests {
         assert_eq!(read(&dir).unwrap(), None);
         for (keys, files) in [(&["a", "b"][..], 4), (&["b", "c"], 6), (&["c"], 4), (&["c", "d"], 4)] {
             let bundle = bundle(keys);
-            folder.write(&bundle).unwrap();
+            folder.write(&bundle, &BTreeSet::new()).unwrap();
             let task = read(&dir).unwrap().unwrap();
             assert_eq!(task.revision, bundle.manifest.revision);
             for id in task.relay.certificates() {
@@ -135,7 +139,7 @@ mod tests {
     fn nobody_else_may_read_it() {
         let tmp = tempfile::tempdir().unwrap();
         let dir = tmp.path().join("relay");
-        RelayFolder::open(&dir).unwrap().write(&bundle(&["a"])).unwrap();
+        RelayFolder::open(&dir).unwrap().write(&bundle(&["a"]), &BTreeSet::new()).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&dir), mode(&dir.join("certificates"))), (0o700, 0o700));
         for file in fs::read_dir(dir.join("certificates")).unwrap() {
@@ -148,11 +152,11 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         let bundle = bundle(&["a"]);
         let id = bundle.certificates.keys().next().unwrap();
-        RelayFolder::open(tmp.path()).unwrap().write(&bundle).unwrap();
+        RelayFolder::open(tmp.path()).unwrap().write(&bundle, &BTreeSet::new()).unwrap();
         fs::write(tmp.path().join(format!("certificates/{id}.key")), "b").unwrap();
         assert!(matches!(certificates::read(tmp.path(), id), Err(BundleFolderError::Damaged(_))));
         assert!(matches!(certificates::read(tmp.path(), "../x"), Err(BundleFolderError::Name(_))));
-        RelayFolder::open(tmp.path()).unwrap().write(&bundle).unwrap();
+        RelayFolder::open(tmp.path()).unwrap().write(&bundle, &BTreeSet::new()).unwrap();
         assert!(certificates::read(tmp.path(), id).is_ok());
     }
 
@@ -160,8 +164,10 @@ mod tests {
     fn a_bundle_without_relay_leaves_nothing_to_do() {
         let tmp = tempfile::tempdir().unwrap();
         let mut folder = RelayFolder::open(tmp.path()).unwrap();
-        folder.write(&bundle(&["a"])).unwrap();
-        folder.write(&Bundle::default()).unwrap();
+        folder.write(&bundle(&["a"]), &BTreeSet::new()).unwrap();
+        folder.write(&Bundle::default(), &BTreeSet::new()).unwrap();
         assert_eq!(read(tmp.path()).unwrap(), Some(Task::default()));
+        folder.write(&Bundle::default(), &[80].into()).unwrap();
+        assert_eq!(read(tmp.path()).unwrap(), Some(Task { http: [80].into(), ..Task::default() }));
     }
 }

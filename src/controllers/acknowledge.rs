@@ -11,7 +11,6 @@ use tokio::time::{sleep, timeout};
 
 use super::world::Pod;
 use crate::bundle::Bundle;
-use crate::infra;
 use crate::reloader_client::{Progress, ReloaderClient, VclError, undone_by_relay};
 use crate::status::Programmed;
 
@@ -108,14 +107,10 @@ async fn changed(question: &mut Question) -> bool {
 /// Each reloader holds its answer back until it has something to say of the revision.
 async fn ask(bundle: &Bundle, pods: &[Pod], clients: &BTreeMap<IpAddr, ReloaderClient>) -> Acknowledged {
     let manifest = &bundle.manifest;
-    let ports = manifest.listen.iter().map(|socket| socket.port).collect();
-    let sockets = infra::sockets(&ports);
     let answers = pods.iter().filter_map(|pod| {
         let client = clients.get(&pod.address)?;
         let answer = timeout(PATIENCE, client.wait_for(&manifest.revision));
-        // A pod that does not listen where it should is on its way out.
-        let listens = pod.sockets == sockets;
-        Some(async move { answer.await.ok()?.ok().map(|it| it.progress(manifest)).filter(|_| listens) })
+        Some(async move { answer.await.ok()?.ok().map(|it| it.progress(manifest)) })
     });
     let answers = join_all(answers).await;
     let refused = answers.iter().flatten().find_map(|it| match it {

@@ -69,8 +69,6 @@ pub struct Pod {
     pub address: IpAddr,
     /// Whether it gets traffic.
     pub ready: bool,
-    /// The sockets that its varnishd was started with, as the operator writes them down.
-    pub sockets: String,
 }
 
 /// What is different after a change.
@@ -284,8 +282,7 @@ fn pod(object: &DynamicObject) -> Option<Pod> {
     let text = |it: &Value, field: &str, text: &str| it.get(field).and_then(Value::as_str) == Some(text);
     let ready =
         conditions.into_iter().flatten().any(|it| text(it, "type", "Ready") && text(it, "status", "True"));
-    let sockets = object.metadata.annotations.as_ref().and_then(|it| it.get(names::SOCKETS)).cloned();
-    Some(Pod { name: object.metadata.name.clone()?, address, ready, sockets: sockets.unwrap_or_default() })
+    Some(Pod { name: object.metadata.name.clone()?, address, ready })
 }
 
 #[cfg(test)]
@@ -307,7 +304,7 @@ mod tests {
 
     fn pod(name: &str, ip: &str, deleted: bool) -> DynamicObject {
         let mut metadata = json!({
-            "name": name, "namespace": "a", "annotations": {"copal.dev/sockets": "80"},
+            "name": name, "namespace": "a",
             "labels": {"app.kubernetes.io/managed-by": "copal", "gateway.networking.k8s.io/gateway-name": "g"},
         });
         if deleted {
@@ -391,7 +388,7 @@ mod tests {
         let effect = world.applied(Source::Pods, pod("p", "10.0.0.1", false)).unwrap();
         assert_eq!(effect.pods, [gateway.clone()].into());
         let known: Vec<_> = world.pods(&gateway).cloned().collect();
-        assert_eq!((known.len(), known[0].ready, known[0].sockets.as_str()), (1, true, "80"));
+        assert_eq!((known.len(), known[0].ready), (1, true));
         assert_eq!(world.applied(Source::Pods, pod("p", "10.0.0.1", false)).unwrap(), Effect::default());
         world.applied(Source::Pods, pod("p", "10.0.0.1", true)).unwrap();
         assert_eq!(world.pods(&gateway).count(), 0);

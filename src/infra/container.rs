@@ -28,7 +28,7 @@ pub(super) fn container(site: &Site<'_>, settings: &Settings) -> Container {
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(vec!["copal-reloader".to_owned()]),
         args: Some(arguments(site)),
-        ports: Some(ports(site)),
+        ports: Some(vec![admin_port()]),
         resources: Some(resources(site)),
         security_context: Some(security()),
         startup_probe: Some(probe("/readyz", 1, START_LIMIT)),
@@ -69,18 +69,15 @@ fn cache(site: &Site<'_>) -> Size {
     Size::of(site.plane.parameters.storage.as_ref().and_then(|it| it.size.as_deref()))
 }
 
-/// Only for information, and so not for TLS: what is different here takes new pods, and the relay opens its ports by
-/// itself.
-fn ports(site: &Site<'_>) -> Vec<ContainerPort> {
-    let http = site.plane.http_ports.iter().map(|it| (format!("http-{it}"), *it));
-    let admin = std::iter::once(("admin".to_owned(), ADMIN_PORT));
-    let port = |(name, port): (String, u16)| ContainerPort {
-        name: Some(name),
-        container_port: port.into(),
+/// Ports are only for information. Listeners' are left out: what is different here takes new pods, and theirs come and
+/// go in running ones.
+fn admin_port() -> ContainerPort {
+    ContainerPort {
+        name: Some("admin".to_owned()),
+        container_port: ADMIN_PORT.into(),
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
-    };
-    http.chain(admin).map(port).collect()
+    }
 }
 
 /// The parameters', and a request where those say nothing of CPU or memory: a node has to have room for a cache that

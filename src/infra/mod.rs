@@ -12,7 +12,7 @@ mod scaling;
 mod service;
 mod size;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use k8s_openapi::Resource;
@@ -100,12 +100,6 @@ pub fn metadata(gateway: &ObjectKey, plane: &DataPlane) -> ObjectMeta {
         owner_references: Some(vec![owner]),
         ..ObjectMeta::default()
     }
-}
-
-/// The sockets that varnishd has from its start, as pods are annotated with them.
-#[must_use]
-pub fn sockets(ports: &BTreeSet<u16>) -> String {
-    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// A data plane and what its objects are called.

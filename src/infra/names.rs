@@ -17,8 +17,6 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const MANAGER: &str = "copal";
 /// The label of `ConfigMaps` that hold a part of a bundle.
 pub const BUNDLE_LABEL: &str = "copal.dev/bundle";
-/// The annotation of pods with the sockets that their varnishd has from its start.
-pub const SOCKETS: &str = "copal.dev/sockets";
 /// The annotation with the name of an object's Gateway, where that is too long for [`GATEWAY_LABEL`].
 pub const GATEWAY: &str = "copal.dev/gateway";
 /// The field manager of what the operator applies.

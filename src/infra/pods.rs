@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::container::container;
-use super::{Settings, Site, names};
+use super::{Settings, Site};
 use crate::bundle::relay::POD_STATE;
 
 /// Who runs in the container; no user of the image's.
@@ -58,12 +58,9 @@ pub(super) fn deployment(site: &Site<'_>, settings: &Settings) -> Deployment {
 }
 
 fn template(site: &Site<'_>, settings: &Settings) -> PodTemplateSpec {
-    let common = site.metadata();
-    let mut annotations = common.annotations.unwrap_or_default();
-    // Other sockets take other pods; all else of a bundle reaches running pods.
-    annotations.insert(names::SOCKETS.to_owned(), super::sockets(&site.plane.http_ports));
-    let metadata =
-        ObjectMeta { labels: common.labels, annotations: Some(annotations), ..ObjectMeta::default() };
+    // Nothing here may depend on listeners or routes: what is different here takes new pods, with empty caches.
+    let ObjectMeta { labels, annotations, .. } = site.metadata();
+    let metadata = ObjectMeta { labels, annotations, ..ObjectMeta::default() };
     PodTemplateSpec { metadata: Some(metadata), spec: Some(pod(site, settings)) }
 }
 

@@ -36,6 +36,8 @@ pub struct Configuration {
     pub revision: Option<String>,
     /// By the listeners' port, before any offset.
     pub ports: BTreeMap<u16, Arc<Port>>,
+    /// Ports on which there is HTTP without TLS; none of `ports`.
+    pub http: BTreeSet<u16>,
     /// What cannot be presented, and why.
     pub problems: BTreeSet<Problem>,
     /// Endpoints that varnishd goes to through us.
@@ -45,7 +47,16 @@ pub struct Configuration {
     authorities: BTreeMap<CertificateId, Arc<Authorities>>,
 }
 
-/// One port.
+/// How a port is served.
+#[derive(Clone, Debug)]
+pub enum Entrance {
+    /// TLS comes first.
+    Tls(Arc<Port>),
+    /// HTTP without TLS.
+    Http,
+}
+
+/// One port with TLS.
 #[derive(Debug)]
 pub struct Port {
     keys: Arc<Keys>,
@@ -145,6 +156,7 @@ impl Configuration {
                 Err(error) => drop(built.problems.insert(unusable(port, &error))),
             }
         }
+        built.http = plain(&task.http, &task.relay);
         built.upstreams = Upstreams::build(&task.relay, &before.upstreams, &read, &mut built.problems);
         built.relay = task.relay;
         built
@@ -157,12 +169,25 @@ impl Configuration {
         is_same.then(|| Self {
             revision: Some(task.revision.clone()),
             ports: self.ports.clone(),
+            http: plain(&task.http, &task.relay),
             problems: BTreeSet::new(),
             upstreams: self.upstreams.clone(),
             relay: self.relay.clone(),
             keys: self.keys.clone(),
             authorities: self.authorities.clone(),
         })
+    }
+
+    /// The ports to listen on.
+    pub fn listen(&self) -> impl Iterator<Item = u16> {
+        self.ports.keys().chain(&self.http).copied()
+    }
+
+    /// How a port is served; none if it is not.
+    #[must_use]
+    pub fn entrance(&self, port: u16) -> Option<Entrance> {
+        let tls = self.ports.get(&port).map(|it| Entrance::Tls(Arc::clone(it)));
+        tls.or_else(|| self.http.contains(&port).then_some(Entrance::Http))
     }
 
     /// How many certificates can be presented.
@@ -197,6 +222,12 @@ impl Configuration {
         let known: Vec<_> = known.map(AsRef::as_ref).collect();
         Clients::new(&known, it.insecure_fallback)
     }
+}
+
+/// A port that is one of TLS's too is about to change its protocol: what may be read in the clear is no TLS listener's.
+fn plain(http: &BTreeSet<u16>, relay: &Relay) -> BTreeSet<u16> {
+    let tls: BTreeSet<_> = relay.ports().collect();
+    http.difference(&tls).copied().collect()
 }
 
 /// What is made of certificates, by their names. What `before` has is not made again.
@@ -313,7 +344,7 @@ mod tests {
             names.iter().map(|(name, id)| ((*name).to_owned(), vec![(*id).to_owned()])).collect();
         let relay =
             Relay { listen: [(443, TlsListener { certificates, clients: None })].into(), ..Relay::default() };
-        Task { revision: revision.into(), relay }
+        Task { revision: revision.into(), relay, http: BTreeSet::new() }
     }
 
     fn reader(all: &Certificates) -> impl Fn(&str) -> Result<Certificate, BundleFolderError> {
@@ -394,5 +425,9 @@ mod tests {
         assert_eq!(renamed.revision.as_deref(), Some("2"));
         assert!(Arc::ptr_eq(&renamed.ports[&443], &built.ports[&443]));
         assert!(built.renamed(&task("2", &[("b", id)])).is_none());
+        let more = built.renamed(&Task { http: [80, 443].into(), ..task("1", &[("a", id)]) }).unwrap();
+        assert_eq!(more.listen().collect::<Vec<_>>(), [443, 80]);
+        assert!(matches!(more.entrance(443), Some(Entrance::Tls(_))));
+        assert!(matches!(more.entrance(80), Some(Entrance::Http)) && more.entrance(81).is_none());
     }
 }

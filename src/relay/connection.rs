@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::ProtocolVersion;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
@@ -13,7 +14,7 @@ use super::configuration::Port;
 use super::copy;
 use super::handshake::shake_hands;
 use super::passthrough::{self, Arrival};
-use super::proxy::{ClientCertificate, Header};
+use super::proxy::{ClientCertificate, Header, Tls};
 use super::varnish;
 
 /// A client that was accepted.
@@ -55,14 +56,31 @@ pub async fn serve(client: Client, port: Arc<Port>, context: Arc<Context>) {
     drop((slot, port));
     let destination = SocketAddr::new(destination.ip(), listener);
     let header = introduction(&stream, source, destination, certificate);
-    match varnish::connect(&context.options.socket, &header).await {
-        Ok(varnish) => copy::both_ways(stream, varnish).await,
+    hand_over(stream, &header, &context).await;
+    debug!(%source, listener, "a connection ended");
+}
+
+/// Serves a client that speaks HTTP without TLS.
+pub async fn serve_plain(client: Client, context: Arc<Context>) {
+    let Client { stream, source, listener } = client;
+    // What varnishd sends is passed on as it comes.
+    let Ok((destination, ())) = stream.local_addr().and_then(|it| Ok((it, stream.set_nodelay(true)?))) else {
+        return;
+    };
+    let destination = SocketAddr::new(destination.ip(), listener);
+    let header = Header { source, destination, tls: None }.encode();
+    hand_over(stream, &header, &context).await;
+    debug!(%source, listener, "a connection ended");
+}
+
+async fn hand_over<C: AsyncRead + AsyncWrite>(client: C, header: &[u8], context: &Context) {
+    match varnish::connect(&context.options.socket, header).await {
+        Ok(varnish) => copy::both_ways(client, varnish).await,
         Err(error) => {
             context.metrics.varnish_failed();
             warn!(%error, "varnishd cannot be reached; turning a client away");
         }
     }
-    debug!(%source, listener, "a connection ended");
 }
 
 fn introduction(
@@ -73,16 +91,14 @@ fn introduction(
 ) -> Vec<u8> {
     let (_, tls) = stream.get_ref();
     let cipher = tls.negotiated_cipher_suite().and_then(|it| it.suite().as_str()).unwrap_or_default();
-    Header {
-        source,
-        destination,
+    let tls = Tls {
         alpn: tls.alpn_protocol(),
         authority: tls.server_name(),
         version: tls.protocol_version().map_or("", version),
         cipher,
         certificate,
-    }
-    .encode()
+    };
+    Header { source, destination, tls: Some(tls) }.encode()
 }
 
 /// As OpenSSL writes it, and others after it.

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use crate::bundle_folder::relay::TASK;
 
 use super::Context;
+use super::configuration::Entrance;
 use super::connection::{self, Client};
 use super::state::Problem;
 use super::upstream::Sockets;
@@ -80,15 +81,15 @@ impl Listeners {
     /// Opens and closes sockets; says whether all are open that should be.
     async fn adjust(&mut self) -> bool {
         let configuration = Arc::clone(&self.configurations.borrow_and_update());
-        self.open.retain(|port, _| configuration.ports.contains_key(port));
+        self.open.retain(|port, _| configuration.entrance(*port).is_some());
         let mut sockets = BTreeMap::new();
-        for port in configuration.ports.keys() {
-            sockets.insert(*port, self.keep_open(*port).await);
+        for port in configuration.listen() {
+            sockets.insert(port, self.keep_open(port).await);
         }
         let lacking = self.upstreams.adjust(&configuration.upstreams);
         let all_open = sockets.values().all(Result::is_ok) && lacking.is_empty();
         self.context.board.upstreams(lacking);
-        self.context.board.listening(configuration.revision.clone(), sockets);
+        self.context.board.listening(&configuration, sockets);
         all_open
     }
 
@@ -166,14 +167,17 @@ impl Accepting {
             }
         };
         let Some(slot) = self.context.limits.connection().await else { return };
-        let port = self.configurations.borrow().ports.get(&self.port).cloned();
+        let entrance = self.configurations.borrow().entrance(self.port);
         // None if the port has just been taken away.
-        let Some(port) = port else { return };
+        let Some(entrance) = entrance else { return };
         let (context, alive) = (Arc::clone(&self.context), self.alive.clone());
         let client = Client { stream, source, listener: self.port };
         tokio::spawn(async move {
             let active = context.metrics.connection();
-            connection::serve(client, port, Arc::clone(&context)).await;
+            match entrance {
+                Entrance::Tls(port) => connection::serve(client, port, Arc::clone(&context)).await,
+                Entrance::Http => connection::serve_plain(client, Arc::clone(&context)).await,
+            }
             drop((active, slot, alive));
         });
     }

@@ -31,6 +31,13 @@ pub struct Header<'a> {
     pub source: SocketAddr,
     /// What the client connected to, with the listener's port.
     pub destination: SocketAddr,
+    /// TLS, if it is spoken.
+    pub tls: Option<Tls<'a>>,
+}
+
+/// What is told of TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct Tls<'a> {
     /// The protocol that was agreed on, `h2` or `http/1.1`.
     pub alpn: Option<&'a [u8]>,
     /// The server name that the client asked for.
@@ -63,7 +70,7 @@ impl Header<'_> {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let (family, addresses) = self.addresses();
-        let rest = [addresses, self.options()].concat();
+        let rest = [addresses, self.tls.map_or_else(Vec::new, Tls::options)].concat();
         let mut bytes = Vec::with_capacity(SIGNATURE.len() + 4 + rest.len());
         bytes.extend(SIGNATURE);
         bytes.extend([VERSION_AND_COMMAND, family]);
@@ -83,8 +90,10 @@ impl Header<'_> {
         bytes.extend(self.destination.port().to_be_bytes());
         (family, bytes)
     }
+}
 
-    fn options(&self) -> Vec<u8> {
+impl Tls<'_> {
+    fn options(self) -> Vec<u8> {
         let mut bytes = Vec::new();
         if let Some(alpn) = self.alpn {
             option(&mut bytes, TYPE_ALPN, alpn);
@@ -126,9 +135,11 @@ mod tests {
 
     fn header<'a>(source: &str, destination: &str) -> Header<'a> {
         let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
-        let (version, cipher) = ("TLSv1.3", "X");
-        Header { source, destination, alpn: None, authority: None, version, cipher, certificate: None }
+        Header { source, destination, tls: Some(TLS) }
     }
+
+    const TLS: Tls<'_> =
+        Tls { alpn: None, authority: None, version: "TLSv1.3", cipher: "X", certificate: None };
 
     const SSL: &[u8] = b"\x20\0\x13\x01\0\0\0\x01\x21\0\x07TLSv1.3\x23\0\x01X";
 
@@ -152,9 +163,15 @@ mod tests {
     }
 
     #[test]
+    fn without_tls_there_are_addresses_only() {
+        let bytes = Header { tls: None, ..header("192.0.2.1:4660", "198.51.100.2:80") }.encode();
+        assert_eq!(bytes, b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x02\x12\x34\0\x50");
+    }
+
+    #[test]
     fn options_byte_by_byte() {
-        let plain = header("192.0.2.1:1", "192.0.2.2:2");
-        let bytes = Header { alpn: Some(b"h2"), authority: Some("a.example"), ..plain }.encode();
+        let tls = Some(Tls { alpn: Some(b"h2"), authority: Some("a.example"), ..TLS });
+        let bytes = Header { tls, ..header("192.0.2.1:1", "192.0.2.2:2") }.encode();
         let (length, rest) = (12 + 5 + 12 + SSL.len(), &bytes[28..]);
         assert_eq!(bytes[14..16], [0, u8::try_from(length).unwrap()]);
         assert_eq!(rest, [b"\x01\0\x02h2\x02\0\x09a.example", SSL].concat());
@@ -162,12 +179,12 @@ mod tests {
 
     #[test]
     fn client_certificates_byte_by_byte() {
-        let plain = header("192.0.2.1:1", "192.0.2.2:2");
         for (verified, resumed, flags, result) in
             [(true, false, 7, 0), (true, true, 5, 0), (false, false, 7, 1), (false, true, 5, 1)]
         {
             let certificate = Some(ClientCertificate { verified, resumed });
-            let bytes = Header { certificate, ..plain }.encode();
+            let tls = Some(Tls { certificate, ..TLS });
+            let bytes = Header { tls, ..header("192.0.2.1:1", "192.0.2.2:2") }.encode();
             assert_eq!(bytes[31..36], [flags, 0, 0, 0, result], "{verified} {resumed}");
         }
     }
@@ -181,7 +198,8 @@ mod tests {
     #[test]
     fn lengths_fit() {
         let name = "a".repeat(255);
-        let bytes = Header { authority: Some(&name), ..header("192.0.2.1:1", "192.0.2.2:2") }.encode();
+        let tls = Some(Tls { authority: Some(&name), ..TLS });
+        let bytes = Header { tls, ..header("192.0.2.1:1", "192.0.2.2:2") }.encode();
         assert_eq!(usize::from(u16::from_be_bytes([bytes[14], bytes[15]])), bytes.len() - 16);
     }
 }

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::configuration::Configuration;
+
 /// Something of the task that cannot be done; the rest is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Problem {
@@ -22,6 +24,9 @@ pub struct Status {
     pub revision: Option<String>,
     /// Addresses that it listens on.
     pub listen: Vec<SocketAddr>,
+    /// The listeners' ports of those that speak HTTP without TLS.
+    #[serde(default)]
+    pub http: BTreeSet<u16>,
     /// How many certificates it can present.
     pub certificates: usize,
     /// What of the task cannot be done.
@@ -43,6 +48,8 @@ struct Parts {
     sockets: BTreeMap<u16, Result<SocketAddr, Problem>>,
     /// Sockets of endpoints that cannot be had.
     upstreams: BTreeSet<Problem>,
+    /// Those of the ports that are there for HTTP without TLS.
+    http: BTreeSet<u16>,
     /// The revision whose ports have been tried.
     revision: Option<String>,
     /// Why the newest task cannot be read.
@@ -63,6 +70,7 @@ impl Board {
         let parts = self.0.borrow();
         let mut status = parts.configuration.clone();
         status.revision.clone_from(&parts.revision);
+        status.http.clone_from(&parts.http);
         status.listen = parts.sockets.values().filter_map(|it| it.as_ref().ok().copied()).collect();
         let refused = parts.sockets.values().filter_map(|it| it.as_ref().err().cloned());
         status.problems.extend(refused.chain(parts.task.clone()).chain(parts.upstreams.clone()));
@@ -97,10 +105,17 @@ impl Board {
         self.0.send_modify(|parts| parts.drained = true);
     }
 
-    /// Notes which sockets a configuration's revision has got.
-    pub fn listening(&self, revision: Option<String>, sockets: BTreeMap<u16, Result<SocketAddr, Problem>>) {
+    /// Notes which sockets a configuration has got.
+    pub fn listening(
+        &self,
+        configuration: &Configuration,
+        sockets: BTreeMap<u16, Result<SocketAddr, Problem>>,
+    ) {
+        let is_open = |port: &&u16| sockets.get(port).is_some_and(Result::is_ok);
+        let http = configuration.http.iter().filter(is_open).copied().collect();
         self.0.send_modify(|parts| {
-            parts.revision = revision;
+            parts.revision.clone_from(&configuration.revision);
+            parts.http = http;
             parts.sockets = sockets;
         });
     }

@@ -59,7 +59,7 @@ impl Follower {
         let (certificates, problems) = (configuration.certificates(), configuration.problems.clone());
         info!(
             revision = task.revision,
-            ports = configuration.ports.len(),
+            ports = configuration.listen().count(),
             certificates,
             "took up a new configuration"
         );

@@ -1,10 +1,12 @@
 //! The reloader's life: wait for a bundle, serve it and its successors, drain, end.
 
+use std::collections::BTreeSet;
 use std::future::pending;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::bundle::Bundle;
@@ -27,13 +29,15 @@ const TICK: Duration = Duration::from_secs(1);
 const LINK_PAUSE: Duration = Duration::from_secs(1);
 /// How long connections may take to end before varnishd is restarted for other sockets.
 const RESTART_DRAIN: Duration = Duration::from_secs(10);
+/// How long the relay may take to close ports that are varnishd's from its next start.
+const RELAY_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a varnishd is to be ended.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     /// For good.
     Drain,
-    /// The next bundle listens elsewhere.
+    /// The next bundle cannot do with its sockets.
     OtherSockets,
 }
 
@@ -52,6 +56,7 @@ enum Wake {
 pub async fn keep(context: &Context, mut bundles: Bundles) -> Result<(), ServingError> {
     let mut shutdown = context.shutdown.clone();
     while let Some(bundle) = wait_for_sockets(context, &mut bundles, &mut shutdown).await {
+        wait_for_relay(context, &bundle).await;
         let serving = Serving::start(context, Arc::clone(&bundle), bundles.clone()).await?;
         upstreams::wait(context, None, &bundle, &bundles).await;
         let mut keeper = Keeper { serving, refused: None };
@@ -110,9 +115,21 @@ async fn changed(bundles: &mut Bundles) {
     }
 }
 
-/// varnishd's sockets are fixed when it starts.
+/// Waits until the relay has closed what varnishd is to listen on by itself.
+async fn wait_for_relay(context: &Context, bundle: &Bundle) {
+    let wanted = sockets::addresses(&context.options, &bundle.manifest.listen).unwrap_or_default();
+    let mut statuses = context.board.subscribe();
+    let closed = statuses.wait_for(|status| {
+        !status.relay.iter().flat_map(|relay| &relay.listen).any(|address| wanted.contains(address))
+    });
+    // What is still taken then is told with its address.
+    let _ = timeout(RELAY_LIMIT, closed).await;
+}
+
+/// varnishd's sockets are fixed when it starts: it is in the way where one of them is the relay's now.
 async fn restart(context: &Context, serving: &mut Serving<'_>) -> Result<(), ServingError> {
-    warn!("the sockets to listen on have changed: restarting varnishd, which empties its cache");
+    warn!("a port of varnishd's own is none of HTTP any more: restarting varnishd, which empties its cache");
+    serving.listen(|_| BTreeSet::new());
     context.board.update(|status| {
         (status.state, status.in_force) = (State::Starting, None);
         status.varnish_not_ready = Some("varnishd is restarted for other sockets".to_owned());
@@ -187,24 +204,29 @@ impl Keeper<'_> {
         self.serving.context.board.update(|status| {
             (status.wanted, status.failed_revision) = (Some(revision), None);
         });
-        let (from, to) = (&self.serving.bundle.manifest, &bundle.manifest);
-        let fixed = self.serving.context.options.bundle_from_cluster.is_some();
-        if from.listen == to.listen || fixed {
-            upstreams::wait(self.serving.context, Some(from), &bundle, bundles).await;
-            self.serving.adopt(bundle);
-            self.serving.converge().await?;
+        if let Err(error) = self.try_out(&bundle) {
+            self.refuse(&bundle, &error);
             return Ok(None);
         }
-        match sockets::can_change(&self.serving.context.options, from, to) {
-            Ok(()) => {
-                bundles.mark_changed();
-                Ok(Some(Outcome::OtherSockets))
-            }
-            Err(error) => {
-                self.refuse(&bundle, &error);
-                Ok(None)
-            }
+        if !sockets::suit(&self.serving.own, &bundle.manifest) {
+            bundles.mark_changed();
+            return Ok(Some(Outcome::OtherSockets));
         }
+        let from = &self.serving.bundle.manifest;
+        upstreams::wait(self.serving.context, Some(from), &bundle, bundles).await;
+        self.serving.adopt(bundle);
+        self.serving.converge().await?;
+        Ok(None)
+    }
+
+    /// Tries out the bundle's addresses but those that varnishd or the relay has.
+    fn try_out(&self, bundle: &Bundle) -> Result<(), SocketError> {
+        let options = &self.serving.context.options;
+        let own = sockets::addresses(options, &self.serving.own)?;
+        let relay = self.serving.context.board.status().relay.unwrap_or_default();
+        let is_ours = |address: &SocketAddr| own.contains(address) || relay.listen.contains(address);
+        let wanted = sockets::addresses(options, &bundle.manifest.listen)?;
+        sockets::try_out(wanted.iter().filter(|address| !is_ours(address)))
     }
 
     /// Goes on with the bundle before.

@@ -22,8 +22,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR", group = "source")]
     pub bundle: Option<PathBuf>,
 
-    /// ConfigMap with the index of the bundle to serve; watched for changes. The sockets stay as they are at start:
-    /// other ones take another pod.
+    /// ConfigMap with the index of the bundle to serve; watched for changes.
     #[arg(long, value_name = "NAMESPACE/NAME", group = "source")]
     pub bundle_from_cluster: Option<Source>,
 
@@ -35,7 +34,7 @@ pub struct Options {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9000")]
     pub admin: SocketAddr,
 
-    /// Address that varnishd listens on.
+    /// Address that varnishd and the relay listen on.
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub bind: IpAddr,
 

@@ -101,6 +101,19 @@ pub fn in_force(loaded: &[LoadedVcl], manifest: &Manifest) -> bool {
         && manifest.labels.iter().all(|(label, name)| labels.get(label.as_str()) == Some(&name.as_str()))
 }
 
+/// Why requests are not served as some bundle says, if so.
+#[must_use]
+pub fn not_ready(loaded: &[LoadedVcl], child_runs: bool) -> Option<String> {
+    let fallback = fallback().name;
+    let active = loaded.iter().find(|vcl| vcl.active);
+    match active {
+        None => Some("no root VCL is in use yet".to_owned()),
+        Some(vcl) if vcl.name == fallback => Some("the root VCL could not be loaded".to_owned()),
+        Some(_) if !child_runs => Some("varnishd's child is not running".to_owned()),
+        Some(_) => None,
+    }
+}
+
 /// Whether varnishd holds something of ours that `wanted` has no use for: to be looked at again later.
 #[must_use]
 pub fn leftovers(loaded: &[LoadedVcl], wanted: &Manifest) -> bool {

@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
-use crate::bundle::{Bundle, Manifest};
+use crate::bundle::{Bundle, ListenSocket, Manifest};
 
 use super::Context;
 use super::child::Child;
@@ -22,7 +22,7 @@ use super::failures::Failures;
 use super::link::{Link, LinkError};
 use super::listing::{self, ListingError, LoadedVcl};
 use super::masking::mask;
-use super::plan::{self, Command, fallback, in_force, leftovers, until_discards};
+use super::plan::{self, Command, fallback, in_force, leftovers, not_ready, until_discards};
 use super::sockets::{self, SocketError};
 use super::state::{self, State};
 use super::varnishd::args::{self, ArgsError};
@@ -85,9 +85,16 @@ pub struct Serving<'a> {
     pub(super) process: Process,
     pub(super) link: Link,
     pub(super) child: Child,
+    /// The bundle that is served, as this varnishd can.
     pub(super) bundle: Arc<Bundle>,
+    /// The same as it came.
+    given: Arc<Bundle>,
+    /// The sockets that this varnishd has.
+    pub(super) own: Vec<ListenSocket>,
+    /// HTTP ports that the relay has listened on for it.
+    relayed: BTreeSet<u16>,
     bundles: Bundles,
-    /// The newest bundle that was looked at; another one than `bundle` if its sockets cannot be had.
+    /// The newest bundle that was looked at; another one than `given` if its sockets cannot be had.
     newest_seen: Arc<Bundle>,
     /// When `bundle` came.
     pub(super) arrived: Instant,
@@ -117,7 +124,7 @@ impl<'a> Serving<'a> {
         bundle: Arc<Bundle>,
         bundles: Bundles,
     ) -> Result<Self, ServingError> {
-        let listen = sockets::addresses(&context.options, &bundle.manifest)?;
+        let listen = sockets::addresses(&context.options, &bundle.manifest.listen)?;
         sockets::try_out(&listen)?;
         let link = Link::listen(&context.setup.secret).await.map_err(ServingError::Spawn)?;
         let master = link.address().map_err(ServingError::Spawn)?;
@@ -136,6 +143,9 @@ impl<'a> Serving<'a> {
             link,
             child: Child::default(),
             newest_seen: Arc::clone(&bundle),
+            given: Arc::clone(&bundle),
+            own: bundle.manifest.listen.clone(),
+            relayed: BTreeSet::new(),
             bundle,
             bundles,
             arrived: Instant::now(),
@@ -151,12 +161,25 @@ impl<'a> Serving<'a> {
         self.newest_seen = Arc::clone(bundle);
     }
 
-    /// Takes another bundle with the same sockets.
-    pub fn adopt(&mut self, bundle: Arc<Bundle>) {
+    /// Takes another bundle, which these sockets [`sockets::suit`]. Ports that are gone are closed before VCL forgets
+    /// them; new ones are opened when all of it knows them.
+    pub fn adopt(&mut self, given: Arc<Bundle>) {
+        self.relayed.append(&mut self.context.relay.http());
+        let bundle = sockets::without_others(&self.own, &self.relayed, &given);
+        let wanted = sockets::relayed(&self.own, &bundle.manifest);
+        self.listen(|before| before.intersection(&wanted).copied().collect());
+        self.given = given;
         self.failures.renew(|name| bundle.files.contains_key(name), Instant::now());
         self.context.access_log.want(bundle.manifest.logging.as_ref());
         self.bundle = bundle;
         self.arrived = Instant::now();
+    }
+
+    /// Says which HTTP ports the relay listens on for varnishd, from those before.
+    pub(super) fn listen(&self, ports: impl FnOnce(&BTreeSet<u16>) -> BTreeSet<u16>) {
+        let ports = ports(&self.context.relay.http());
+        self.context.board.update(|status| status.relayed.clone_from(&ports));
+        self.context.relay.listen(ports);
     }
 
     /// Whether it is time to try something again.
@@ -296,6 +319,7 @@ impl<'a> Serving<'a> {
         let wanted = &self.bundle.manifest;
         if in_force(loaded, wanted) {
             self.good = Some(wanted.clone());
+            self.listen(|_| sockets::relayed(&self.own, wanted));
         }
         let good = self.good.as_ref().filter(|good| self.child.runs() && in_force(loaded, good));
         let not_ready = not_ready(loaded, self.child.runs());
@@ -313,7 +337,7 @@ impl<'a> Serving<'a> {
 
     /// Tells once that the bundle is in force.
     fn note_success(&self, loaded: &[LoadedVcl], done: &Done) {
-        if self.is_in_force(loaded) && self.context.saver.note(&self.bundle) {
+        if self.is_in_force(loaded) && self.context.saver.note(&self.given) {
             let took = self.arrived.elapsed();
             let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             info!(
@@ -377,17 +401,5 @@ impl<'a> Serving<'a> {
         let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
         let said = self.process.last_errors().await;
         ServingError::Exited { how, said: if said.is_empty() { "it did not say why".into() } else { said } }
-    }
-}
-
-/// Why requests are not served as some bundle says, if so.
-fn not_ready(loaded: &[LoadedVcl], child_runs: bool) -> Option<String> {
-    let fallback = fallback().name;
-    let active = loaded.iter().find(|vcl| vcl.active);
-    match active {
-        None => Some("no root VCL is in use yet".to_owned()),
-        Some(vcl) if vcl.name == fallback => Some("the root VCL could not be loaded".to_owned()),
-        Some(_) if !child_runs => Some("varnishd's child is not running".to_owned()),
-        Some(_) => None,
     }
 }

@@ -1,6 +1,6 @@
 //! What the reloader tells about itself: the content of `/status`, and whether it is ready.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use jiff::Timestamp;
@@ -86,6 +86,8 @@ pub struct RelayStatus {
     pub revision: Option<String>,
     /// Addresses that it listens on.
     pub listen: Vec<SocketAddr>,
+    /// The listeners' ports of those that speak HTTP without TLS.
+    pub http: BTreeSet<u16>,
     /// How many certificates it can present.
     pub certificates: usize,
     /// What of its part cannot be done.
@@ -117,6 +119,9 @@ pub struct Status {
     /// Revision that varnishd serves entirely, whatever the relay does.
     #[serde(skip)]
     pub in_force: Option<String>,
+    /// HTTP ports that the relay is to listen on for varnishd.
+    #[serde(skip)]
+    pub relayed: BTreeSet<u16>,
     /// Why varnishd is not ready; none if it is. [`Status::not_ready`] has the relay in it as well.
     #[serde(skip)]
     pub varnish_not_ready: Option<String>,
@@ -138,6 +143,7 @@ impl Default for Status {
             relay: None,
             last_error: None,
             in_force: None,
+            relayed: BTreeSet::new(),
             varnish_not_ready: Some("starting".to_owned()),
             failed_revision: None,
         }
@@ -152,11 +158,14 @@ impl Status {
         self.varnish_not_ready.as_deref().or(waits.then_some("the relay does not serve"))
     }
 
-    /// A revision is loaded once both varnishd and the relay have it. Until then the one before is: its parts stay
+    /// A revision is loaded once both varnishd and the relay have it, with all its HTTP ports. Until then the one before is: its parts stay
     /// in force until they are replaced.
     fn settle(&mut self) {
-        let relay = self.relay.as_ref().map(|relay| &relay.revision);
-        if self.in_force.is_none() || relay.is_none_or(|revision| *revision == self.in_force) {
+        let relay_has_it = match &self.relay {
+            Some(relay) => relay.revision == self.in_force && self.relayed.is_subset(&relay.http),
+            None => self.relayed.is_empty(),
+        };
+        if self.in_force.is_none() || relay_has_it {
             self.loaded.clone_from(&self.in_force);
         }
     }
@@ -348,6 +357,33 @@ mod tests {
         assert_eq!(found(), ("3".to_owned(), true));
         varnishd(None);
         assert_eq!(found(), (String::new(), true));
+    }
+
+    #[test]
+    fn a_revision_with_a_port_of_the_relays_is_loaded_once_that_is_open() {
+        let board = Board::default();
+        let loaded = || board.status().loaded.unwrap_or_default();
+        let varnishd = |revision: &str, relayed: &[u16]| {
+            board.update(|status| {
+                status.in_force = Some(revision.into());
+                status.relayed = relayed.iter().copied().collect();
+            });
+        };
+        let relay = |revision: &str, http: &[u16]| {
+            let http = http.iter().copied().collect();
+            let relay = RelayStatus { revision: Some(revision.into()), http, ..RelayStatus::default() };
+            board.update(|status| status.relay = Some(relay));
+        };
+        varnishd("1", &[]);
+        varnishd("2", &[81]);
+        assert_eq!(loaded(), "1", "no relay runs yet");
+        relay("2", &[]);
+        assert_eq!(loaded(), "1");
+        relay("2", &[81]);
+        assert_eq!(loaded(), "2");
+        varnishd("3", &[]);
+        relay("3", &[81]);
+        assert_eq!(loaded(), "3", "nobody waits for a port to close");
     }
 
     #[test]

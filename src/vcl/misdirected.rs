@@ -55,7 +55,7 @@ pub(super) struct Check {
 }
 
 impl Check {
-    pub(super) fn new(port: Port, hosts: &BTreeSet<HostPattern>, sockets: Sockets) -> Self {
+    pub(super) fn new(port: Port, hosts: &BTreeSet<HostPattern>, sockets: &Sockets) -> Self {
         let ident = |word| VclIdent::numbered(word, port.number.into());
         let mut check = Self {
             condition: sockets.relayed_condition(port),

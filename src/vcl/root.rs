@@ -71,7 +71,7 @@ pub(super) struct RootVcl {
     ports: Vec<PortVcl>,
     /// How requests that came in where they do not belong are found.
     checks: Vec<Check>,
-    /// Whether a request came through the relay; none where all did.
+    /// Whether a request came through the relay, where not all did that may be misdirected.
     relayed: Option<VclExpr>,
     steps: Vec<Step>,
 }
@@ -105,10 +105,9 @@ impl RootVcl {
         }
         let listed: BTreeSet<&String> = content.listed.values().flat_map(BTreeMap::values).collect();
         let labels = listed.into_iter().map(|shard| label(shard)).collect();
-        let sockets = content.sockets;
+        let sockets = &content.sockets;
         let checks = content.listeners.iter().map(|(port, hosts)| Check::new(*port, hosts, sockets));
-        let relayed = (sockets == Sockets::Both).then(Sockets::relayed);
-        Self { labels, ports: ports.collect(), checks: checks.collect(), relayed, steps }
+        Self { labels, ports: ports.collect(), checks: checks.collect(), relayed: sockets.relayed(), steps }
     }
 }
 

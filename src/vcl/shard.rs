@@ -149,7 +149,7 @@ impl ShardVcl {
         Self {
             label: VclIdent::new("copal", &[label]),
             comments: writer.comments,
-            sockets: content.sockets,
+            sockets: content.sockets.clone(),
             hooks: content.user_vcl.as_ref().map(|it| Hooks::of(&it.text)).unwrap_or_default(),
             user: content.user_vcl.as_ref().map(UserBlock::new),
             logs: content.logs,

@@ -2,7 +2,7 @@
 {%- when Some(scheme) %}
 	set {{ message }}.http.X-Forwarded-Proto = {{ scheme }};
 {%- when None %}
-	if ({{ Sockets::relayed() }}) {
+	if ({{ sockets.is_https() }}) {
 		set {{ message }}.http.X-Forwarded-Proto = "https";
 	} else {
 		set {{ message }}.http.X-Forwarded-Proto = "http";

@@ -17,6 +17,7 @@ struct Shared {
     name: String,
     hits: AtomicUsize,
     waiting: AtomicUsize,
+    last: Mutex<String>,
     released: Mutex<bool>,
     wake: Condvar,
 }
@@ -29,6 +30,7 @@ impl Backend {
             name: name.to_owned(),
             hits: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            last: Mutex::default(),
             released: Mutex::new(false),
             wake: Condvar::new(),
         });
@@ -46,6 +48,11 @@ impl Backend {
         self.shared.hits.load(Ordering::SeqCst)
     }
 
+    /// The head of the last request, in lower case.
+    pub fn last_head(&self) -> String {
+        self.shared.last.lock().unwrap().clone()
+    }
+
     /// How many requests are held back.
     pub fn waiting(&self) -> usize {
         self.shared.waiting.load(Ordering::SeqCst)
@@ -61,7 +68,8 @@ impl Backend {
 impl Shared {
     fn serve(&self, mut stream: TcpStream) {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
-        while let Some(path) = read_request(&mut reader) {
+        while let Some((path, head)) = read_request(&mut reader) {
+            *self.last.lock().unwrap() = head;
             let hit = self.hits.fetch_add(1, Ordering::SeqCst) + 1;
             if path.contains("held") {
                 self.hold();
@@ -85,13 +93,11 @@ impl Shared {
     }
 }
 
-/// The path of the next request, which has no body.
-fn read_request(reader: &mut impl BufRead) -> Option<String> {
-    let mut first = String::new();
-    reader.read_line(&mut first).ok().filter(|length| *length > 0)?;
-    let mut line = String::new();
-    while reader.read_line(&mut line).ok()? > 2 {
-        line.clear();
-    }
-    first.split(' ').nth(1).map(str::to_owned)
+/// Path and head of the next request, which has no body.
+fn read_request(reader: &mut impl BufRead) -> Option<(String, String)> {
+    let mut head = String::new();
+    reader.read_line(&mut head).ok().filter(|length| *length > 0)?;
+    let path = head.split(' ').nth(1)?.to_owned();
+    while reader.read_line(&mut head).ok()? > 2 {}
+    Some((path, head.to_lowercase()))
 }

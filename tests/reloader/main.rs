@@ -13,6 +13,7 @@ mod logged;
 mod misdirected;
 mod operate;
 mod passthrough;
+mod ports;
 mod relay;
 mod relay_clients;
 mod relay_life;

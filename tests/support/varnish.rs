@@ -67,6 +67,11 @@ impl Varnish {
 
     /// Sends a request as the relay would for a connection to an HTTPS port.
     pub fn https(&self, port: u16, request: &Request) -> Response {
+        self.relayed(port, request)
+    }
+
+    /// Sends a request as the relay would for a connection to any port.
+    pub fn relayed(&self, port: u16, request: &Request) -> Response {
         let mut connection = Connection::open(self.relay).unwrap();
         let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
         header.extend([192, 0, 2, 1, 192, 0, 2, 2]);

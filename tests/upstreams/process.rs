@@ -72,7 +72,7 @@ impl Relay {
         let task = Task { upstreams, client_certificate, ..Task::default() };
         let bundle = Bundle::new(Vec::new(), VclFile::new("root", "r"), BTreeMap::new())
             .with_relay(Some(task), self.certificates.clone());
-        self.writer.write(&bundle).unwrap();
+        self.writer.write(&bundle, &std::collections::BTreeSet::new()).unwrap();
         wait_for("the task", || (self.status()?["revision"] == bundle.manifest.revision).then_some(()));
     }
 

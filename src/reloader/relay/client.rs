@@ -1,5 +1,6 @@
 //! Asks the relay, by HTTP on its socket.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub enum AskError {
 struct Answer {
     revision: Option<String>,
     listen: Vec<std::net::SocketAddr>,
+    #[serde(default)]
+    http: BTreeSet<u16>,
     certificates: usize,
     problems: Vec<Problem>,
     drained: bool,
@@ -78,10 +81,11 @@ pub async fn has_drained(folder: &Path) -> Result<bool, AskError> {
 /// # Errors
 /// When it does not run or does not answer.
 pub async fn status(folder: &Path) -> Result<RelayStatus, AskError> {
-    let Answer { revision, listen, certificates, problems, drained: _ } =
+    let Answer { revision, listen, http, certificates, problems, drained: _ } =
         serde_json::from_slice(&get(folder, "/status").await?)?;
     let error = |Problem { file, message }| VclError { file, line: None, message };
-    Ok(RelayStatus { revision, listen, certificates, errors: problems.into_iter().map(error).collect() })
+    let errors = problems.into_iter().map(error).collect();
+    Ok(RelayStatus { revision, listen, http, certificates, errors })
 }
 
 /// One of its pages.

@@ -1,13 +1,14 @@
 //! The relay, a process of ours that ends TLS: what it has to do is handed over in a folder, how it is asked on a
 //! socket there.
 //!
-//! It is started when a bundle first has a part for it, and kept from then on. What it logs goes to our standard
+//! It is started when a bundle first has a part for it, or an HTTP port that varnishd has no socket for, and kept from then on. What it logs goes to our standard
 //! error, in our format.
 
 mod client;
 mod process;
 mod supervisor;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
@@ -21,6 +22,8 @@ pub struct Relay {
     folder: PathBuf,
     /// Whether there is a process, or will be again.
     runs: watch::Sender<bool>,
+    /// HTTP ports, before any offset, that it listens on for varnishd.
+    http: watch::Sender<BTreeSet<u16>>,
     /// Whether its last client has gone. It goes on for varnishd, which may need it for its own clients.
     drained: watch::Sender<bool>,
     /// Whether varnishd needs it no more.
@@ -32,7 +35,23 @@ impl Relay {
     #[must_use]
     pub fn new(folder: &Path) -> Self {
         let no = || watch::Sender::new(false);
-        Self { folder: folder.to_owned(), runs: no(), drained: no(), released: no() }
+        let http = watch::Sender::default();
+        Self { folder: folder.to_owned(), runs: no(), http, drained: no(), released: no() }
+    }
+
+    /// The HTTP ports that it is to listen on for varnishd.
+    #[must_use]
+    pub fn http(&self) -> BTreeSet<u16> {
+        self.http.borrow().clone()
+    }
+
+    /// Has it listen on these HTTP ports for varnishd, and on no others.
+    pub fn listen(&self, ports: BTreeSet<u16>) {
+        self.http.send_if_modified(|http| {
+            let is_news = *http != ports;
+            *http = ports;
+            is_news
+        });
     }
 
     /// Whether it may still have clients.

@@ -1,10 +1,12 @@
 //! Keeps the relay running, with the newest bundle's part for it in its folder.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, info};
@@ -44,6 +46,7 @@ pub fn supervise(context: &Context, bundles: Bundles) {
         metrics: Arc::clone(&context.metrics),
         shutdown: context.shutdown.clone(),
         bundles,
+        http: context.relay.http.subscribe(),
         writer: None,
         handed: None,
         told: Vec::new(),
@@ -59,9 +62,11 @@ struct Supervisor {
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
     bundles: Bundles,
+    /// HTTP ports that it listens on for varnishd.
+    http: watch::Receiver<BTreeSet<u16>>,
     writer: Option<RelayFolder>,
-    /// The revision in the folder, and since when.
-    handed: Option<(String, Instant)>,
+    /// The revision in the folder with its HTTP ports, and since when.
+    handed: Option<(String, BTreeSet<u16>, Instant)>,
     /// The errors that were told last, so that each is told once.
     told: Vec<VclError>,
 }
@@ -77,7 +82,7 @@ impl Supervisor {
         self.relay.runs.send_replace(false);
     }
 
-    /// Waits for a bundle with a part for the relay; says no when the end begins first.
+    /// Waits for a bundle with a part for the relay, or an HTTP port for it; says no when the end begins first.
     async fn is_needed(&mut self) -> bool {
         let mut shutdown = self.shutdown.clone();
         let has_part = |bundle: &Option<Arc<Bundle>>| {
@@ -87,6 +92,7 @@ impl Supervisor {
             biased;
             () = shutdown.reaches(Phase::Draining) => false,
             found = self.bundles.wait_for(has_part) => found.is_ok(),
+            found = self.http.wait_for(|http| !http.is_empty()) => found.is_ok(),
         }
     }
 
@@ -132,6 +138,7 @@ impl Supervisor {
                     return Some(status.map_or_else(|error| error.to_string(), |it| format!("ended ({it})")));
                 }
                 Ok(()) = self.bundles.changed() => self.hand_over().await,
+                Ok(()) = self.http.changed() => self.hand_over().await,
                 () = sleep(wait) => self.look().await,
             }
         }
@@ -160,9 +167,10 @@ impl Supervisor {
 
     /// How long until the next look.
     fn wait(&self) -> Duration {
-        let revision = self.board.status().relay.and_then(|relay| relay.revision);
-        let is_near = |(handed, since): &(String, Instant)| {
-            revision.as_ref() != Some(handed) && since.elapsed() < EAGER
+        let status = self.board.status().relay.unwrap_or_default();
+        let is_near = |(revision, http, since): &(String, BTreeSet<u16>, Instant)| {
+            let is_served = status.revision.as_ref() == Some(revision) && status.http == *http;
+            !is_served && since.elapsed() < EAGER
         };
         if self.handed.as_ref().is_some_and(is_near) { SOON } else { LATER }
     }
@@ -171,11 +179,12 @@ impl Supervisor {
     async fn hand_over(&mut self) {
         let Some(bundle) = self.bundles.borrow_and_update().clone() else { return };
         let revision = bundle.manifest.revision.clone();
-        let (folder, writer) = (self.folder.clone(), self.writer.take());
-        match spawn_blocking(move || write(&folder, writer, &bundle)).await {
+        let http = self.http.borrow_and_update().clone();
+        let (folder, writer, ports) = (self.folder.clone(), self.writer.take(), http.clone());
+        match spawn_blocking(move || write(&folder, writer, &bundle, &ports)).await {
             Ok(Ok(writer)) => {
                 self.writer = Some(writer);
-                self.handed = Some((revision, Instant::now()));
+                self.handed = Some((revision, http, Instant::now()));
             }
             Ok(Err(problem)) => {
                 error!(error = &problem as &dyn Error, "cannot hand the relay its part of the bundle");
@@ -214,9 +223,10 @@ fn write(
     folder: &Path,
     writer: Option<RelayFolder>,
     bundle: &Bundle,
+    http: &BTreeSet<u16>,
 ) -> Result<RelayFolder, BundleFolderError> {
     let mut writer = writer.map_or_else(|| RelayFolder::open(folder), Ok)?;
-    writer.write(bundle)?;
+    writer.write(bundle, http)?;
     Ok(writer)
 }
 

@@ -91,7 +91,7 @@ sub port_443 {
 
 sub vcl_recv {
 	# What clients say of it does not count; a rule changes it, so it is here from the beginning.
-	if (local.socket == "relay") {
+	if (local.socket == "relay" && std.port(server.ip) != 80) {
 		set req.http.X-Forwarded-Proto = "https";
 	} else {
 		set req.http.X-Forwarded-Proto = "http";
@@ -106,7 +106,7 @@ sub look_up {
 	if (req.http.Host ~ "[[:upper:]]") {
 		set req.http.Host = std.tolower(req.http.Host);
 	}
-	if (local.socket == "http-80") {
+	if (local.socket == "http-80" || (local.socket == "relay" && std.port(server.ip) == 80)) {
 		call port_80;
 	}
 	if (local.socket == "relay" && std.port(server.ip) == 443) {

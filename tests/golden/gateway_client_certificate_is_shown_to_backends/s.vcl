@@ -67,10 +67,10 @@ sub look_up {
 	if (req.http.Host ~ "[[:upper:]]") {
 		set req.http.Host = std.tolower(req.http.Host);
 	}
-	if (local.socket == "http-80") {
+	if (local.socket == "http-80" || (local.socket == "relay" && std.port(server.ip) == 80)) {
 		call port_80;
 	}
-	if (local.socket == "http-81") {
+	if (local.socket == "http-81" || (local.socket == "relay" && std.port(server.ip) == 81)) {
 		call port_81;
 	}
 }

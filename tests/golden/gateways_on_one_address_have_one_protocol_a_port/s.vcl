@@ -51,7 +51,7 @@ sub vcl_recv {
 	# Host and path in one look-up, as they were sent, which is most often the form to compare. A host has no space, so
 	# the URL begins where it seems to.
 	if ((local.socket != "relay" && requests.hasprefix(local.socket + "/" + req.http.Host + " " + req.url + "/"))
-		|| (local.socket == "relay" && requests.hasprefix("https-" + std.port(server.ip) + "/" + req.http.Host + " " + req.url + "/"))) {
+		|| (local.socket == "relay" && requests.hasprefix("http-" + std.port(server.ip) + "/" + req.http.Host + " " + req.url + "/"))) {
 		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
@@ -71,7 +71,7 @@ sub look_up {
 	# Without port and trailing dot. The backend gets them: they are part of the cache key.
 	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
 	if ((local.socket != "relay" && requests.hasprefix(local.socket + "/" + var.get("host") + " " + req.url + "/"))
-		|| (local.socket == "relay" && requests.hasprefix("https-" + std.port(server.ip) + "/" + var.get("host") + " " + req.url + "/"))) {
+		|| (local.socket == "relay" && requests.hasprefix("http-" + std.port(server.ip) + "/" + var.get("host") + " " + req.url + "/"))) {
 		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
@@ -135,7 +135,7 @@ sub vcl_backend_fetch {
 sub tell_scheme {
 	# Varnish makes it out of HTTP/2's :scheme.
 	unset bereq.http.Scheme;
-	if (local.socket == "relay") {
+	if (local.socket == "relay" && std.port(server.ip) != 8443) {
 		set bereq.http.X-Forwarded-Proto = "https";
 	} else {
 		set bereq.http.X-Forwarded-Proto = "http";
@@ -209,6 +209,6 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	requests.add("https-443/b.test /", sub=forward_only, string="be621e1a21086bfc", backend=svc_default__a__80__10-0-0-1__8080);
+	requests.add("http-443/b.test /", sub=forward_only, string="be621e1a21086bfc", backend=svc_default__a__80__10-0-0-1__8080);
 	requests.add("http-8443/a.test /", sub=forward_only, string="9d402d755cff3d28", backend=svc_default__a__80__10-0-0-1__8080);
 }

@@ -69,7 +69,7 @@ sub port_443 {
 sub vcl_recv {
 	# Host and path in one look-up, as they were sent, which is most often the form to compare. A host has no space, so
 	# the URL begins where it seems to.
-	if (requests.hasprefix("https-" + std.port(server.ip) + "/" + req.http.Host + " " + req.url + "/")) {
+	if (requests.hasprefix("http-" + std.port(server.ip) + "/" + req.http.Host + " " + req.url + "/")) {
 		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
@@ -88,7 +88,7 @@ sub look_up {
 	}
 	# Without port and trailing dot. The backend gets them: they are part of the cache key.
 	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
-	if (requests.hasprefix("https-" + std.port(server.ip) + "/" + var.get("host") + " " + req.url + "/")) {
+	if (requests.hasprefix("http-" + std.port(server.ip) + "/" + var.get("host") + " " + req.url + "/")) {
 		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
@@ -225,7 +225,7 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	requests.add("https-8443/b.two.test /", sub=forward_only, string="a1cbedd96fe474c6", backend=svc_default__a__80__10-0-0-1__8080);
-	requests.add("https-8443/b.two.test /b/", sub=forward_only, string="9878f2abac6671d6", backend=svc_default__b__80__10-0-0-2__8080);
-	requests.add("https-8443/b.two.test /b?", sub=forward_only, string="9878f2abac6671d6", backend=svc_default__b__80__10-0-0-2__8080);
+	requests.add("http-8443/b.two.test /", sub=forward_only, string="a1cbedd96fe474c6", backend=svc_default__a__80__10-0-0-1__8080);
+	requests.add("http-8443/b.two.test /b/", sub=forward_only, string="9878f2abac6671d6", backend=svc_default__b__80__10-0-0-2__8080);
+	requests.add("http-8443/b.two.test /b?", sub=forward_only, string="9878f2abac6671d6", backend=svc_default__b__80__10-0-0-2__8080);
 }

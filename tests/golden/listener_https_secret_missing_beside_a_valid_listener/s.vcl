@@ -67,7 +67,7 @@ sub vcl_recv {
 	# Host and path in one look-up, as they were sent, which is most often the form to compare. A host has no space, so
 	# the URL begins where it seems to.
 	if ((local.socket != "relay" && requests.hasprefix(local.socket + "/" + req.http.Host + " " + req.url + "/"))
-		|| (local.socket == "relay" && requests.hasprefix("https-" + std.port(server.ip) + "/" + req.http.Host + " " + req.url + "/"))) {
+		|| (local.socket == "relay" && requests.hasprefix("http-" + std.port(server.ip) + "/" + req.http.Host + " " + req.url + "/"))) {
 		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
@@ -87,11 +87,11 @@ sub look_up {
 	# Without port and trailing dot. The backend gets them: they are part of the cache key.
 	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
 	if ((local.socket != "relay" && requests.hasprefix(local.socket + "/" + var.get("host") + " " + req.url + "/"))
-		|| (local.socket == "relay" && requests.hasprefix("https-" + std.port(server.ip) + "/" + var.get("host") + " " + req.url + "/"))) {
+		|| (local.socket == "relay" && requests.hasprefix("http-" + std.port(server.ip) + "/" + var.get("host") + " " + req.url + "/"))) {
 		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
-	if (local.socket == "http-80") {
+	if (local.socket == "http-80" || (local.socket == "relay" && std.port(server.ip) == 80)) {
 		call port_80;
 	}
 }
@@ -154,7 +154,7 @@ sub vcl_backend_fetch {
 sub tell_scheme {
 	# Varnish makes it out of HTTP/2's :scheme.
 	unset bereq.http.Scheme;
-	if (local.socket == "relay") {
+	if (local.socket == "relay" && std.port(server.ip) != 80) {
 		set bereq.http.X-Forwarded-Proto = "https";
 	} else {
 		set bereq.http.X-Forwarded-Proto = "http";
@@ -228,5 +228,5 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	requests.add("https-443/one.test /", sub=forward_only, string="20348f0cbcc258a3", backend=svc_default__a__80__10-0-0-1__8080);
+	requests.add("http-443/one.test /", sub=forward_only, string="20348f0cbcc258a3", backend=svc_default__a__80__10-0-0-1__8080);
 }

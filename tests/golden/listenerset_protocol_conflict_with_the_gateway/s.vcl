@@ -46,7 +46,8 @@ sub port_8080 {
 sub vcl_recv {
 	# Host and path in one look-up, as they were sent, which is most often the form to compare. A host has no space, so
 	# the URL begins where it seems to.
-	if (requests.hasprefix(local.socket + "/" + req.http.Host + " " + req.url + "/")) {
+	if ((local.socket != "relay" && requests.hasprefix(local.socket + "/" + req.http.Host + " " + req.url + "/"))
+		|| (local.socket == "relay" && requests.hasprefix("http-" + std.port(server.ip) + "/" + req.http.Host + " " + req.url + "/"))) {
 		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
@@ -65,11 +66,12 @@ sub look_up {
 	}
 	# Without port and trailing dot. The backend gets them: they are part of the cache key.
 	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
-	if (requests.hasprefix(local.socket + "/" + var.get("host") + " " + req.url + "/")) {
+	if ((local.socket != "relay" && requests.hasprefix(local.socket + "/" + var.get("host") + " " + req.url + "/"))
+		|| (local.socket == "relay" && requests.hasprefix("http-" + std.port(server.ip) + "/" + var.get("host") + " " + req.url + "/"))) {
 		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
-	if (local.socket == "http-8080") {
+	if (local.socket == "http-8080" || (local.socket == "relay" && std.port(server.ip) == 8080)) {
 		call port_8080;
 	}
 }

@@ -93,7 +93,7 @@ sub vcl_recv {
 	# Host and path in one look-up, as they were sent, which is most often the form to compare. A host has no space, so
 	# the URL begins where it seems to.
 	if ((local.socket != "relay" && requests.hasprefix(local.socket + "/" + req.http.Host + " " + req.url + "/"))
-		|| (local.socket == "relay" && requests.hasprefix("https-" + std.port(server.ip) + "/" + req.http.Host + " " + req.url + "/"))) {
+		|| (local.socket == "relay" && requests.hasprefix("http-" + std.port(server.ip) + "/" + req.http.Host + " " + req.url + "/"))) {
 		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
@@ -113,11 +113,11 @@ sub look_up {
 	# Without port and trailing dot. The backend gets them: they are part of the cache key.
 	var.set("host", regsub(req.http.Host, "\.?(:[0-9]*)?$", ""));
 	if ((local.socket != "relay" && requests.hasprefix(local.socket + "/" + var.get("host") + " " + req.url + "/"))
-		|| (local.socket == "relay" && requests.hasprefix("https-" + std.port(server.ip) + "/" + var.get("host") + " " + req.url + "/"))) {
+		|| (local.socket == "relay" && requests.hasprefix("http-" + std.port(server.ip) + "/" + var.get("host") + " " + req.url + "/"))) {
 		call requests.subroutine(select=LONGEST);
 		return (synth(404));
 	}
-	if (local.socket == "http-80") {
+	if (local.socket == "http-80" || (local.socket == "relay" && std.port(server.ip) == 80)) {
 		call port_80;
 	}
 	if (local.socket == "relay" && std.port(server.ip) == 443) {
@@ -160,7 +160,7 @@ sub vcl_backend_fetch {
 sub tell_scheme {
 	# Varnish makes it out of HTTP/2's :scheme.
 	unset bereq.http.Scheme;
-	if (local.socket == "relay") {
+	if (local.socket == "relay" && std.port(server.ip) != 80) {
 		set bereq.http.X-Forwarded-Proto = "https";
 	} else {
 		set bereq.http.X-Forwarded-Proto = "http";
@@ -231,9 +231,9 @@ sub vcl_synth {
 
 # The look-up tables, now that what they call is known.
 sub vcl_init {
-	requests.add("https-443/b.w.test /", sub=not_found);
-	requests.add("https-443/a.test /", sub=not_found);
-	requests.add("https-9443/a.test /", sub=not_found);
+	requests.add("http-443/b.w.test /", sub=not_found);
+	requests.add("http-443/a.test /", sub=not_found);
+	requests.add("http-9443/a.test /", sub=not_found);
 	domains_443.add(".w.test", sub=host_3);
 	domains_8443.add(".w.w.test", sub=host_5);
 	domains_8443.add(".test", sub=host_6);

@@ -166,7 +166,7 @@ sub look_up {
 	if (req.http.Host ~ "[[:upper:]]") {
 		set req.http.Host = std.tolower(req.http.Host);
 	}
-	if (local.socket == "http-80") {
+	if (local.socket == "http-80" || (local.socket == "relay" && std.port(server.ip) == 80)) {
 		call port_80;
 	}
 	if (local.socket == "relay" && std.port(server.ip) == 443) {
@@ -209,7 +209,7 @@ sub vcl_backend_fetch {
 sub tell_scheme {
 	# Varnish makes it out of HTTP/2's :scheme.
 	unset bereq.http.Scheme;
-	if (local.socket == "relay") {
+	if (local.socket == "relay" && std.port(server.ip) != 80) {
 		set bereq.http.X-Forwarded-Proto = "https";
 	} else {
 		set bereq.http.X-Forwarded-Proto = "http";

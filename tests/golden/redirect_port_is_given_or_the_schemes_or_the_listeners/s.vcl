@@ -148,10 +148,10 @@ sub look_up {
 	if (req.http.Host ~ "[[:upper:]]") {
 		set req.http.Host = std.tolower(req.http.Host);
 	}
-	if (local.socket == "http-80") {
+	if (local.socket == "http-80" || (local.socket == "relay" && std.port(server.ip) == 80)) {
 		call port_80;
 	}
-	if (local.socket == "http-8080") {
+	if (local.socket == "http-8080" || (local.socket == "relay" && std.port(server.ip) == 8080)) {
 		call port_8080;
 	}
 }

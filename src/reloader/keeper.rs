@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::future::pending;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::bundle::Bundle;
+use crate::bundle::relay::Relay;
 
 use super::Context;
 use super::compiler::VclError;
@@ -219,14 +219,16 @@ impl Keeper<'_> {
         Ok(None)
     }
 
-    /// Tries out the bundle's addresses but those that varnishd or the relay has.
+    /// Tries out the bundle's addresses but those that varnishd has, and those that the relay has or has been told to
+    /// take: one that was started again may be about to say so.
     fn try_out(&self, bundle: &Bundle) -> Result<(), SocketError> {
-        let options = &self.serving.context.options;
-        let own = sockets::addresses(options, &self.serving.own)?;
-        let relay = self.serving.context.board.status().relay.unwrap_or_default();
-        let is_ours = |address: &SocketAddr| own.contains(address) || relay.listen.contains(address);
-        let wanted = sockets::addresses(options, &bundle.manifest.listen)?;
-        sockets::try_out(wanted.iter().filter(|address| !is_ours(address)))
+        let Serving { context, own, bundle: before, .. } = &self.serving;
+        let told = before.manifest.relay.iter().flat_map(Relay::ports).chain(context.relay.http());
+        let told: BTreeSet<u16> = told.chain(own.iter().map(|socket| socket.port)).collect();
+        let new = bundle.manifest.listen.iter().filter(|socket| !told.contains(&socket.port));
+        let new = sockets::addresses(&context.options, &new.cloned().collect::<Vec<_>>())?;
+        let relay = context.board.status().relay.unwrap_or_default();
+        sockets::try_out(new.iter().filter(|address| !relay.listen.contains(address)))
     }
 
     /// Goes on with the bundle before.

@@ -277,11 +277,25 @@ fn parent(pid: i32) -> Option<i32> {
 pub fn free_port() -> u16 {
     use std::sync::atomic::{AtomicU16, Ordering};
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = 10_000 + u16::try_from(std::process::id() % 1_000).unwrap() * 20;
+    let start = 10_000 + u16::try_from(std::process::id() % 900).unwrap() * 20;
     loop {
         let port = start + NEXT.fetch_add(1, Ordering::SeqCst) % 20_000;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
+        }
+    }
+}
+
+/// A port offset of the test's own: with steps of ten, no port of listeners (80, 81, 443 …) is another test's, and all
+/// are beyond those of [`free_port`].
+pub fn free_offset() -> u16 {
+    use std::sync::atomic::{AtomicU16, Ordering};
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    loop {
+        let offset = 30_200 + NEXT.fetch_add(10, Ordering::SeqCst) % 2_000;
+        if [80, 81, 82, 443, 444].iter().all(|port| free(offset + port)) {
+            return offset;
         }
     }
 }

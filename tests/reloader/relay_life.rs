@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use rustls::version::TLS13;
 
 use crate::backend::Backend;
-use crate::harness::{Place, free_port, kill};
+use crate::harness::{Place, free_offset, kill};
 use crate::served::{Served, bundle, nowhere};
 use crate::tls::{Authority, Names, answer, connect, request, send};
 
@@ -17,7 +17,7 @@ use crate::tls::{Authority, Names, answer, connect, request, send};
 fn a_port_that_is_taken_is_told_and_had_as_soon_as_it_is_free() {
     let authority = Authority::new();
     let certificate = authority.issue(&["a.example"]);
-    let (place, offset) = (Place::new(), free_port());
+    let (place, offset) = (Place::new(), free_offset());
     let taken = std::net::TcpListener::bind(("127.0.0.1", offset + 444)).unwrap();
     let tls: Names<'_> = &[("", &certificate)];
     let revision = place.write(&bundle(nowhere(), &[], &[(443, tls), (444, tls)]));

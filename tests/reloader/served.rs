@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use copal::bundle::{Bundle, ListenSocket, VclFile};
 
-use crate::harness::{Place, Reloader, free_port};
+use crate::harness::{Place, Reloader, free_offset, free_port};
 use crate::tls::{Authority, Names, relay};
 
 /// Says what VCL knows of a connection, for `/echo`; all else goes to the backend.
@@ -81,7 +81,7 @@ impl Served {
 
     pub fn serve_with(authority: Authority, bundle: &Bundle, arguments: &[&str]) -> Self {
         let place = Place::new();
-        let offset = free_port();
+        let offset = free_offset();
         let revision = place.write(bundle);
         let offset_text = offset.to_string();
         let arguments = [&["--port-offset", offset_text.as_str()], arguments].concat();

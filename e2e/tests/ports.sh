@@ -31,7 +31,7 @@ is_programmed() {
 }
 
 start_load "$address" ports.example
-for _ in 1 2 3; do
+for _ in 1 2 3 4 5 6; do
   say "port 8080 added"
   listeners 80 8080
   wait_for 30 "programmed" is_programmed

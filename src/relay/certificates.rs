@@ -1,5 +1,6 @@
 //! Certificates as rustls takes them. What goes wrong is told without a word of the key.
 
+use rustls::RootCertStore;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -33,6 +34,17 @@ pub fn chain(certificate: &Certificate) -> Result<Vec<CertificateDer<'static>>, 
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&certificate.chain).collect();
     let chain = chain.map_err(CertificateError::Chain)?;
     if chain.is_empty() { Err(CertificateError::Empty) } else { Ok(chain) }
+}
+
+/// Trusts those who issue certificates from now on.
+///
+/// # Errors
+/// When one of them is no certificate.
+pub fn trust(
+    roots: &mut RootCertStore,
+    authorities: &[CertificateDer<'static>],
+) -> Result<(), rustls::Error> {
+    authorities.iter().try_for_each(|certificate| roots.add(certificate.clone()))
 }
 
 /// Reads a certificate.

@@ -9,6 +9,8 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 
+use super::certificates;
+
 /// Certificates of those who may have issued clients' certificates.
 pub type Authorities = Vec<CertificateDer<'static>>;
 
@@ -27,9 +29,7 @@ impl Clients {
     /// When there is no authority, or one is no certificate.
     pub fn new(authorities: &[&Authorities], insecure_fallback: bool) -> Result<Self, Error> {
         let mut roots = RootCertStore::empty();
-        for certificate in authorities.iter().copied().flatten() {
-            roots.add(certificate.clone())?;
-        }
+        authorities.iter().try_for_each(|chain| certificates::trust(&mut roots, chain))?;
         let provider = Arc::new(default_provider());
         let strict = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
         let strict = strict.map_err(|error| Error::General(format!("clients' certificates: {error}")))?;

@@ -1,5 +1,6 @@
 //! One client, from its connection's beginning to its end.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -28,14 +29,19 @@ pub struct Client {
     pub listener: u16,
 }
 
+impl Client {
+    /// Where it has connected to, with the listener's port; from here on, what is sent goes out as it comes.
+    fn destination(&self) -> io::Result<SocketAddr> {
+        self.stream.set_nodelay(true)?;
+        Ok(SocketAddr::new(self.stream.local_addr()?.ip(), self.listener))
+    }
+}
+
 /// Serves a client.
 pub async fn serve(client: Client, port: Arc<Port>, context: Arc<Context>) {
     let Some(slot) = context.limits.handshake().await else { return };
+    let Ok(destination) = client.destination() else { return };
     let Client { stream, source, listener } = client;
-    // Records go out as they are made.
-    let Ok((destination, ())) = stream.local_addr().and_then(|it| Ok((it, stream.set_nodelay(true)?))) else {
-        return;
-    };
     let metrics = &context.metrics;
     let (stream, hello) = match passthrough::arrival(stream, &port, metrics).await {
         Arrival::Varnish(stream, hello) => (stream, hello),
@@ -54,7 +60,6 @@ pub async fn serve(client: Client, port: Arc<Port>, context: Arc<Context>) {
     let Some(stream) = shake_hands(stream, hello, (&port, Port::tls), metrics).await else { return };
     let certificate = port.client_certificate(stream.get_ref().1);
     drop((slot, port));
-    let destination = SocketAddr::new(destination.ip(), listener);
     let header = introduction(&stream, source, destination, certificate);
     hand_over(stream, &header, &context).await;
     debug!(%source, listener, "a connection ended");
@@ -62,12 +67,8 @@ pub async fn serve(client: Client, port: Arc<Port>, context: Arc<Context>) {
 
 /// Serves a client that speaks HTTP without TLS.
 pub async fn serve_plain(client: Client, context: Arc<Context>) {
+    let Ok(destination) = client.destination() else { return };
     let Client { stream, source, listener } = client;
-    // What varnishd sends is passed on as it comes.
-    let Ok((destination, ())) = stream.local_addr().and_then(|it| Ok((it, stream.set_nodelay(true)?))) else {
-        return;
-    };
-    let destination = SocketAddr::new(destination.ip(), listener);
     let header = Header { source, destination, tls: None }.encode();
     hand_over(stream, &header, &context).await;
     debug!(%source, listener, "a connection ended");

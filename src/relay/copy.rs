@@ -1,5 +1,5 @@
 //! Copies bytes between a client and a server (varnishd, or who TLS is passed on to), each way at the pace of its
-//! receiver.
+//! receiver. Towards endpoints varnishd is in the server's place as well: its end of a connection is a unix socket.
 //!
 //! The end of one direction is passed on (TLS: `close_notify`) and leaves the other one open, as far as its
 //! sender goes on. varnishd mostly ends both at once, which is told apart from the end of one. Between machines that
@@ -77,7 +77,7 @@ enum End {
     ClientGone,
 }
 
-/// Copies until both directions have ended.
+/// Copies until both directions have ended; a client that goes on sending is heard for a while.
 pub async fn both_ways<C: AsyncRead + AsyncWrite, S: Server>(client: C, server: S) {
     let (mut from_client, to_client) = split(client);
     let (from_server, to_server) = server.halves();
@@ -85,6 +85,14 @@ pub async fn both_ways<C: AsyncRead + AsyncWrite, S: Server>(client: C, server: 
     if end == End::ServerGone {
         let _ = timeout(LINGER, discard(&mut from_client)).await;
     }
+}
+
+/// Copies until both directions have ended, one is broken, or varnishd has closed: whatever the endpoint may still send
+/// then is of no use.
+pub async fn with_endpoint(endpoint: impl AsyncRead + AsyncWrite, varnish: UnixStream) {
+    let (mut from_endpoint, to_endpoint) = split(endpoint);
+    let (from_varnish, to_varnish) = varnish.halves();
+    exchange::<_, UnixStream>(&mut from_endpoint, to_endpoint, from_varnish, to_varnish).await;
 }
 
 async fn exchange<C: AsyncRead + AsyncWrite, S: Server>(

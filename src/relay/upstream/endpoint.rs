@@ -10,12 +10,13 @@ use tracing::warn;
 
 use crate::bundle::relay::UpstreamId;
 use crate::relay::Context;
+use crate::relay::copy;
 use crate::relay::metrics::{Metrics, UpstreamFailure};
 
 use super::dial::{DialError, Dialer, Security};
+use super::http;
 use super::http2::Http2;
 use super::mirror::Mirror;
-use super::{bytes, http};
 
 /// One line for each endpoint in this time: an endpoint that is down fails as often as there are requests.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
@@ -72,7 +73,7 @@ impl Endpoint {
     pub async fn serve(self: Arc<Self>, varnish: UnixStream, context: Arc<Context>) {
         match &self.way {
             Way::Bytes(dialer) => match dialer.dial().await {
-                Ok(endpoint) => bytes::both_ways(varnish, endpoint).await,
+                Ok(endpoint) => copy::with_endpoint(endpoint, varnish).await,
                 Err(error) => self.not_connected(&context.metrics, &error),
             },
             Way::Http1(dialer) => http::serve_http1(varnish, &self, dialer, &context).await,

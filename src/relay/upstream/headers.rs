@@ -15,38 +15,34 @@ const HOP_BY_HOP: [HeaderName; 4] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
+/// The elements of all lines of a header that is a list.
+fn elements<'a>(headers: &'a HeaderMap, list: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(list).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
+}
+
 /// Whether the client asks for another protocol, WebSocket say.
 #[must_use]
 pub fn asks_for_upgrade(headers: &HeaderMap) -> bool {
-    let names = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let mut names = names.flat_map(|value| value.split(','));
-    headers.contains_key(UPGRADE) && names.any(|name| name.trim().eq_ignore_ascii_case("upgrade"))
+    let mut options = elements(headers, &CONNECTION);
+    headers.contains_key(UPGRADE) && options.any(|option| option.eq_ignore_ascii_case("upgrade"))
 }
 
 /// Removes what is about the connection that the head came on. `Expect` is answered where the request is received.
 pub fn strip(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+    let named: Vec<HeaderName> = elements(headers, &CONNECTION)
+        .filter_map(|name| name.parse().ok())
         // Whoever names these would take away what frames the message or says where it goes.
         .filter(|name| *name != HOST && *name != hyper::header::CONTENT_LENGTH && *name != TE)
         .collect();
     for name in named.iter().chain(&HOP_BY_HOP).chain([&UPGRADE, &EXPECT]) {
         headers.remove(name);
     }
-    let wants_trailers = headers.get_all(TE).iter().any(is_trailers);
+    let wants_trailers = elements(headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
     headers.remove(TE);
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-}
-
-fn is_trailers(value: &HeaderValue) -> bool {
-    let text = value.to_str().unwrap_or_default();
-    text.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
 /// Says again that the connection is to change its protocol, after [`strip`].

@@ -11,7 +11,6 @@
 //! without an answer, so that varnishd sees what it would see of the endpoint itself.
 
 mod build;
-mod bytes;
 mod dial;
 mod endpoint;
 mod headers;

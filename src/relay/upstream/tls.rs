@@ -4,8 +4,6 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 use tracing::warn;
@@ -60,11 +58,9 @@ fn authorities(
     let mut roots = RootCertStore::empty();
     for id in ids {
         let about = |error: String| format!("authority {id} cannot be used: {error}");
-        let pem = read(id).map_err(|error| about(error.to_string()))?.chain;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|error| about(error.to_string()))?;
-            roots.add(certificate).map_err(|error| about(error.to_string()))?;
-        }
+        let certificate = read(id).map_err(|error| about(error.to_string()))?;
+        let chain = certificates::chain(&certificate).map_err(|error| about(error.to_string()))?;
+        certificates::trust(&mut roots, &chain).map_err(|error| about(error.to_string()))?;
     }
     if roots.is_empty() { Err("there is no certificate of an authority".to_owned()) } else { Ok(roots) }
 }

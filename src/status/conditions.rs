@@ -169,8 +169,10 @@ pub(super) fn listener_refs(unresolved: Option<&CertificateProblem>, invalid_kin
     match (unresolved, invalid_kinds) {
         (Some(CertificateProblem::RefNotPermitted(message)), _) => no("RefNotPermitted", message),
         (Some(CertificateProblem::Invalid(message)), _) => no("InvalidCertificateRef", message),
-        (Some(CertificateProblem::InvalidAuthority(message)), _) => no("InvalidCACertificateRef", message),
-        (Some(CertificateProblem::InvalidAuthorityKind(message)), _) => {
+        (Some(CertificateProblem::Authority(AuthorityProblem::Invalid(message))), _) => {
+            no("InvalidCACertificateRef", message)
+        }
+        (Some(CertificateProblem::Authority(AuthorityProblem::InvalidKind(message))), _) => {
             no("InvalidCACertificateKind", message)
         }
         (None, Some(message)) => no("InvalidRouteKinds", message),

@@ -6,14 +6,13 @@
 
 use serde_json::{Map, Value};
 
+use crate::translate::report::MAX_ANCESTORS;
+
 /// The fields of the entries that routes and policies have one of for each parent and controller.
 const ENTRIES: [&str; 2] = ["parents", "ancestors"];
 
 /// Conditions that are ours and that there are only while there is something to be said.
 const PASSING: [&str; 2] = ["InsecureFrontendValidationMode", "ResolvedRefs"];
-
-/// The most entries that a policy's status can have (Gateway API, `PolicyStatus.ancestors`).
-const MAX_ANCESTORS: usize = 16;
 
 /// The status to be written; `None` if it is there already. `controller` is the name under which entries of
 /// `parents` and `ancestors` are ours.

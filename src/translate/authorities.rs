@@ -1,20 +1,39 @@
 //! Who may have issued certificates: what is in a ConfigMap under `ca.crt`.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use crate::model::Certificate;
+use super::remembered::Remembered;
+use super::report::AuthorityProblem;
+use crate::model::{Certificate, ObjectKey};
+use crate::snapshot::Snapshot;
 
 /// The key in a ConfigMap (Gateway API, `FrontendTLSValidation.caCertificateRefs`).
 const KEY: &str = "ca.crt";
+
+/// ConfigMaps that were looked at, and the authorities that they hold.
+pub(super) type KnownAuthorities = Remembered<ObjectKey, Arc<ConfigMap>, Result<Arc<Certificate>, String>>;
+
+/// The authorities of a ConfigMap, which is read again only if it has changed.
+pub(super) fn of(
+    key: &ObjectKey,
+    snapshot: &Snapshot,
+    known: &mut KnownAuthorities,
+) -> Result<Arc<Certificate>, AuthorityProblem> {
+    let invalid = |it: String| AuthorityProblem::Invalid(format!("ConfigMap {key}: {it}"));
+    let object = snapshot.config_maps.get(key).ok_or_else(|| invalid("it does not exist".into()))?;
+    known.of(key, object, Arc::ptr_eq, |it| read(it).map(Arc::new)).map_err(invalid)
+}
 
 /// The authorities that a ConfigMap holds, in a [`Certificate`] without a key.
 ///
 /// # Errors
 /// When it holds none, or one that no certificate can be verified with; the text says so.
-pub(super) fn read(config_map: &ConfigMap) -> Result<Certificate, String> {
+fn read(config_map: &ConfigMap) -> Result<Certificate, String> {
     let text = config_map.data.as_ref().and_then(|it| it.get(KEY));
     let text = text.ok_or_else(|| format!("{KEY} is missing"))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();

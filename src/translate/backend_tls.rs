@@ -9,22 +9,15 @@ use gateway_api::apis::standard::backendtlspolicies::{
     BackendTlsPolicyTargetRefs, BackendTlsPolicyValidation, BackendTlsPolicyValidationCaCertificateRefs,
     BackendTlsPolicyValidationSubjectAltNames, BackendTlsPolicyValidationSubjectAltNamesType,
 };
-use k8s_openapi::api::core::v1::ConfigMap;
 
-use super::authorities;
+use super::authorities::{self, KnownAuthorities};
 use super::listeners::by_age;
-use super::remembered::Remembered;
-use super::report::{AuthorityProblem, BackendTlsPolicyReport, PolicyAccepted};
+use super::report::{AuthorityProblem, BackendTlsPolicyReport, MAX_ANCESTORS, PolicyAccepted};
 use crate::model::{BackendTls, Certificate, Hostname, ObjectKey, SubjectAltName};
 use crate::snapshot::{BackendTlsPolicy, Snapshot};
 
-/// More entries a status cannot have (Gateway API, `PolicyStatus.ancestors`).
-const MAX_ANCESTORS: usize = 16;
 /// The one set of well-known authorities.
 const SYSTEM: &str = "System";
-
-/// ConfigMaps that were looked at, and the authorities that they hold.
-type KnownAuthorities = Remembered<ObjectKey, Arc<ConfigMap>, Result<Arc<Certificate>, String>>;
 
 /// A target: a Service, and the name of its port, or the empty text for all that no other policy has.
 type Target = (ObjectKey, String);
@@ -232,9 +225,7 @@ fn authority(
         )));
     }
     let key = ObjectKey::new(namespace, name.as_str());
-    let invalid = |it: String| AuthorityProblem::Invalid(format!("ConfigMap {key}: {it}"));
-    let object = snapshot.config_maps.get(&key).ok_or_else(|| invalid("it does not exist".into()))?;
-    known.of(&key, object, Arc::ptr_eq, |it| authorities::read(it).map(Arc::new)).map_err(invalid)
+    authorities::of(&key, snapshot, known)
 }
 
 /// What is asked of TLS, if all of it can be done. Nothing is ever left out: it would be less safe than was meant.

@@ -11,9 +11,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+use super::authorities::{self, KnownAuthorities};
 use super::grants;
 use super::remembered::Remembered;
-use super::report::CertificateProblem;
+use super::report::{AuthorityProblem, CertificateProblem};
 use crate::model::{Certificate, ObjectKey};
 use crate::snapshot::{Secret, Snapshot};
 
@@ -25,10 +26,14 @@ const KEY: &str = "tls.key";
 /// What a Secret holds, or why it is no certificate.
 type Checked = Result<Arc<Certificate>, String>;
 
-/// Secrets that were looked at, and what they hold.
-pub(super) type KnownCertificates = Remembered<ObjectKey, Arc<Secret>, Checked>;
+/// Secrets and ConfigMaps that were looked at, and what they hold.
+#[derive(Debug, Default)]
+pub(super) struct KnownCertificates {
+    secrets: Remembered<ObjectKey, Arc<Secret>, Checked>,
+    authorities: KnownAuthorities,
+}
 
-/// Looks certificates up. A Secret is checked again only if it has changed.
+/// Looks certificates up. What holds them is checked again only if it has changed.
 pub(super) struct Certificates<'a> {
     pub(super) snapshot: &'a Snapshot,
     known: KnownCertificates,
@@ -89,12 +94,18 @@ impl<'a> Certificates<'a> {
 
     fn secret(&mut self, key: &ObjectKey) -> Checked {
         let Some(secret) = self.snapshot.secrets.get(key) else { return Err("it does not exist".into()) };
-        self.known.of(key, secret, Arc::ptr_eq, |it| check(it).map(Arc::new))
+        self.known.secrets.of(key, secret, Arc::ptr_eq, |it| check(it).map(Arc::new))
+    }
+
+    /// The authorities that a ConfigMap holds.
+    pub(super) fn authority(&mut self, key: &ObjectKey) -> Result<Arc<Certificate>, AuthorityProblem> {
+        authorities::of(key, self.snapshot, &mut self.known.authorities)
     }
 
     /// All that is known now.
     pub(super) fn finish(self) -> KnownCertificates {
-        self.known.turned()
+        let KnownCertificates { secrets, authorities } = self.known;
+        KnownCertificates { secrets: secrets.turned(), authorities: authorities.turned() }
     }
 }
 

@@ -10,10 +10,10 @@ use gateway_api::experimental::gateways::{
     GatewayTlsFrontendPerPortTlsValidationMode as PerPortMode,
 };
 
-use super::report::CertificateProblem;
-use super::{authorities, grants};
+use super::certificates::Certificates;
+use super::grants;
+use super::report::{AuthorityProblem, CertificateProblem};
 use crate::model::{Certificate, ClientValidation, ObjectKey};
-use crate::snapshot::Snapshot;
 
 /// What clients of a port have to show, and what is wrong with the first reference that does not resolve. Without
 /// any authority nobody could show anything: then there is no such validation, and the port must not be served.
@@ -27,14 +27,14 @@ pub(super) fn of_port(
     frontend: &GatewayTlsFrontend,
     port: i32,
     namespace: &str,
-    snapshot: &Snapshot,
+    certificates: &mut Certificates,
 ) -> Option<Found> {
     let validation = validation(frontend, port)?;
     let mut authorities = Vec::new();
     let mut unresolved = None;
     for reference in &validation.ca_certificate_refs {
-        match resolve(reference, namespace, snapshot) {
-            Ok(authority) => authorities.push(Arc::new(authority)),
+        match resolve(reference, namespace, certificates) {
+            Ok(authority) => authorities.push(authority),
             Err(problem) => unresolved = unresolved.or(Some(problem)),
         }
     }
@@ -74,17 +74,19 @@ fn as_default(it: &PerPort) -> Validation {
     Validation { ca_certificate_refs: references.collect(), mode }
 }
 
-fn resolve(it: &Reference, namespace: &str, snapshot: &Snapshot) -> Result<Certificate, CertificateProblem> {
+fn resolve(
+    it: &Reference,
+    namespace: &str,
+    certificates: &mut Certificates,
+) -> Result<Arc<Certificate>, CertificateProblem> {
     if !it.group.is_empty() || it.kind != "ConfigMap" {
-        return Err(CertificateProblem::InvalidAuthorityKind(format!(
+        return Err(CertificateProblem::Authority(AuthorityProblem::InvalidKind(format!(
             "caCertificateRef {}: kind {} of group {:?} holds no authorities; expected ConfigMap",
             it.name, it.kind, it.group
-        )));
+        ))));
     }
     let key = ObjectKey::new(it.namespace.as_deref().unwrap_or(namespace), it.name.as_str());
-    grants::permitted(snapshot, ("Gateway", namespace), ("ConfigMap", &key))
+    grants::permitted(certificates.snapshot, ("Gateway", namespace), ("ConfigMap", &key))
         .map_err(CertificateProblem::RefNotPermitted)?;
-    let config_map = snapshot.config_maps.get(&key).ok_or_else(|| "it does not exist".to_owned());
-    let read = config_map.and_then(|it| authorities::read(it));
-    read.map_err(|error| CertificateProblem::InvalidAuthority(format!("ConfigMap {key}: {error}")))
+    certificates.authority(&key).map_err(CertificateProblem::Authority)
 }

@@ -6,16 +6,13 @@ use std::sync::Arc;
 use super::listeners::by_age;
 use super::merge;
 use super::remembered::Remembered;
-use super::report::{PolicyAccepted, PolicyReport, Report};
+use super::report::{MAX_ANCESTORS, PolicyAccepted, PolicyReport, Report};
 use crate::api::logging_policy::{
     JsonFormat, LogFormat, LoggingSpec, TargetRef, VarnishLoggingPolicy, Verbosity as SpecVerbosity,
 };
 use crate::bundle::logging::{Field, Format, Logging, Verbosity};
 use crate::model::ObjectKey;
 use crate::snapshot::Snapshot;
-
-/// More entries a status cannot have (Gateway API, `PolicyStatus.ancestors`).
-const MAX_ANCESTORS: usize = 16;
 
 /// Whether policies are as their CRD wants them, as checked for the last translation.
 pub(super) type KnownPolicies = Remembered<ObjectKey, Arc<VarnishLoggingPolicy>, Result<(), String>>;

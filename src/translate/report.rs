@@ -165,10 +165,8 @@ pub enum CertificateProblem {
     RefNotPermitted(String),
     /// It names nothing that holds a certificate and its key.
     Invalid(String),
-    /// It names nothing that holds those who issue clients' certificates.
-    InvalidAuthority(String),
-    /// It names a kind that cannot hold them.
-    InvalidAuthorityKind(String),
+    /// It was to name those who issue clients' certificates.
+    Authority(AuthorityProblem),
 }
 
 impl CertificateProblem {
@@ -176,10 +174,8 @@ impl CertificateProblem {
     #[must_use]
     pub fn message(&self) -> &str {
         match self {
-            Self::RefNotPermitted(message)
-            | Self::Invalid(message)
-            | Self::InvalidAuthority(message)
-            | Self::InvalidAuthorityKind(message) => message,
+            Self::RefNotPermitted(message) | Self::Invalid(message) => message,
+            Self::Authority(problem) => problem.message(),
         }
     }
 }
@@ -202,6 +198,9 @@ impl AuthorityProblem {
         }
     }
 }
+
+/// The most entries that a policy's status can have (Gateway API, `PolicyStatus.ancestors`).
+pub const MAX_ANCESTORS: usize = 16;
 
 /// A policy that is attached to Gateways.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -37,10 +37,9 @@ fn resolve(listener: &mut Listener, from: (&str, &str), certificates: &mut Certi
 fn find_clients(
     listener: &mut Listener,
     frontend: Option<(&GatewayTlsFrontend, &str)>,
-    certificates: &Certificates,
+    certificates: &mut Certificates,
 ) {
-    let found =
-        frontend.and_then(|(it, home)| clients::of_port(it, listener.port, home, certificates.snapshot));
+    let found = frontend.and_then(|(it, home)| clients::of_port(it, listener.port, home, certificates));
     let Some(found) = found else { return };
     let report = &mut listener.report;
     if found.validation.is_none() {

@@ -10,7 +10,10 @@ mod crash;
 mod drain;
 mod harness;
 mod logged;
+mod manifests;
 mod misdirected;
+#[path = "../support/objects.rs"]
+mod objects;
 mod operate;
 mod passthrough;
 mod ports;

@@ -4,13 +4,10 @@ use std::net::SocketAddr;
 
 use copal::bundle::Bundle;
 use copal::bundle::relay::Certificate;
-use copal::snapshot::{Object, Snapshot};
-use copal::standalone::manifests::{Format, Manifests};
-use copal::translate::{Settings, translate};
-use copal::vcl::Renderer;
 use rustls::version::TLS13;
 
 use crate::backend::Backend;
+use crate::manifests;
 use crate::served::Served;
 use crate::tls::{Authority, connect, request};
 
@@ -19,7 +16,6 @@ const HOSTS: [&str; 4] = ["example.org", "second-example.org", "unknown-example.
 
 /// A Gateway as the conformance suite has it, and a second port with the same listeners but the one for all hosts.
 fn bundle(certificate: &Certificate, backend: SocketAddr) -> Bundle {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap().replace('\n', "\n    ");
     let listener = |name: &str, port: u16, host: &str| {
         format!(
             "  - {{name: {name}-{port}, port: {port}, hostname: {host:?}, protocol: HTTPS, tls: {{certificateRefs: [{{name: tls}}]}}}}\n"
@@ -46,55 +42,14 @@ spec:
 "
         )
     };
-    let manifests = format!(
-        "apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {{name: copal}}
-spec: {{controllerName: copal.dev/gateway-controller}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: gw, namespace: default}}
-spec:
-  gatewayClassName: copal
-  listeners:
-  - {{name: http, port: 80, protocol: HTTP}}
-{listeners}---
-apiVersion: v1
-kind: Secret
-metadata: {{name: tls, namespace: default}}
-type: kubernetes.io/tls
-stringData:
-  tls.crt: |
-    {}
-  tls.key: |
-    {}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: web, namespace: default}}
-spec: {{ports: [{{name: http, port: 80}}]}}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: web-1, namespace: default, labels: {{kubernetes.io/service-name: web}}}}
-addressType: IPv4
-ports: [{{name: http, port: {}}}]
-endpoints: [{{addresses: [{}]}}]
-{}{}",
-        text(&certificate.chain),
-        text(&certificate.key),
-        backend.port(),
-        backend.ip(),
-        route("any", "[{name: gw, sectionName: any-443}]", "[example.org]"),
-        route("rest", "[{name: gw}]", "[second-example.org, '*.wildcard.org']"),
-    );
-    let manifests = Manifests::parse(Format::Yaml, manifests.as_bytes());
-    assert!(manifests.faults.is_empty(), "{:?}", manifests.faults);
-    let objects: Vec<Object> = manifests.objects.into_iter().map(|it| it.object).collect();
-    let snapshot: Snapshot = objects.into_iter().collect();
-    let translation = translate(&snapshot, &Settings::default());
-    Renderer::default().render(translation.shared_model())
+    let routes = route("any", "[{name: gw, sectionName: any-443}]", "[example.org]")
+        + &route("rest", "[{name: gw}]", "[second-example.org, '*.wildcard.org']");
+    manifests::bundle(
+        certificate,
+        backend,
+        &format!("  - {{name: http, port: 80, protocol: HTTP}}\n{listeners}"),
+        &routes,
+    )
 }
 
 fn served(web: &Backend) -> Served {

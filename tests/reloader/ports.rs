@@ -6,82 +6,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use copal::bundle::Bundle;
-use copal::snapshot::{Object, Snapshot};
-use copal::standalone::manifests::{Format, Manifests};
-use copal::translate::{Settings, translate};
-use copal::vcl::Renderer;
 use rustls::version::TLS13;
 
 use crate::backend::Backend;
 use crate::client::{Answer, Connection, get};
+use crate::manifests;
 use crate::served::Served;
 use crate::tls::{Authority, connect, request};
 
 /// A Gateway with HTTP on some ports and HTTPS on others. All is for the host `a`; `/port` is redirected.
 fn bundle(authority: &Authority, backend: SocketAddr, http: &[u16], https: &[u16]) -> Bundle {
-    let certificate = authority.issue(&["a"]);
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap().replace('\n', "\n    ");
     let plain = http.iter().map(|port| format!("  - {{name: l{port}, port: {port}, protocol: HTTP}}\n"));
     let tls = https.iter().map(|port| {
         format!("  - {{name: l{port}, port: {port}, protocol: HTTPS, tls: {{certificateRefs: [{{name: tls}}]}}}}\n")
     });
-    let listeners: String = plain.chain(tls).collect();
-    let manifests = format!(
-        "apiVersion: gateway.networking.k8s.io/v1
-kind: GatewayClass
-metadata: {{name: copal}}
-spec: {{controllerName: copal.dev/gateway-controller}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: gw, namespace: default}}
-spec:
-  gatewayClassName: copal
-  listeners:
-{listeners}---
-apiVersion: v1
-kind: Secret
-metadata: {{name: tls, namespace: default}}
-type: kubernetes.io/tls
-stringData:
-  tls.crt: |
-    {}
-  tls.key: |
-    {}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: web, namespace: default}}
-spec: {{ports: [{{name: http, port: 80}}]}}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: web-1, namespace: default, labels: {{kubernetes.io/service-name: web}}}}
-addressType: IPv4
-ports: [{{name: http, port: {}}}]
-endpoints: [{{addresses: [{}]}}]
----
+    let route = "---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
-metadata: {{name: r, namespace: default}}
+metadata: {name: r, namespace: default}
 spec:
-  parentRefs: [{{name: gw}}]
+  parentRefs: [{name: gw}]
   hostnames: [a, '*.w']
   rules:
-  - matches: [{{path: {{value: /port}}}}]
-    filters: [{{type: RequestRedirect, requestRedirect: {{hostname: to}}}}]
-  - backendRefs: [{{name: web, port: 80}}]
-",
-        text(&certificate.chain),
-        text(&certificate.key),
-        backend.port(),
-        backend.ip(),
-    );
-    let manifests = Manifests::parse(Format::Yaml, manifests.as_bytes());
-    assert!(manifests.faults.is_empty(), "{:?}", manifests.faults);
-    let objects: Vec<Object> = manifests.objects.into_iter().map(|it| it.object).collect();
-    let snapshot: Snapshot = objects.into_iter().collect();
-    Renderer::default().render(translate(&snapshot, &Settings::default()).shared_model())
+  - matches: [{path: {value: /port}}]
+    filters: [{type: RequestRedirect, requestRedirect: {hostname: to}}]
+  - backendRefs: [{name: web, port: 80}]
+";
+    let listeners: String = plain.chain(tls).collect();
+    manifests::bundle(&authority.issue(&["a"]), backend, &listeners, route)
 }
 
 struct Ports {

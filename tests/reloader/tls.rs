@@ -8,30 +8,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use copal::bundle::relay::{Certificate, CertificateId, Certificates, Relay, TlsListener, certificate_id};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{CertificateParams, DnType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 use tempfile::TempDir;
 
-/// A certificate authority, as a file for curl too.
+#[path = "../upstreams/authority.rs"]
+mod authority;
+
+/// A certificate authority with clients that trust it, and as a file for curl.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    certificate: String,
+    own: authority::Authority,
     folder: TempDir,
 }
 
 impl Authority {
     pub fn new() -> Self {
-        let mut params = CertificateParams::default();
-        // OpenSSL takes a certificate for self-signed whose issuer is called as it is.
-        params.distinguished_name.push(DnType::CommonName, "Authority of a test");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap().pem();
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("ca.pem"), &certificate).unwrap();
-        Self { issuer: Issuer::new(params, key), certificate, folder }
+        let (own, folder) = (authority::Authority::new(), tempfile::tempdir().unwrap());
+        std::fs::write(folder.path().join("ca.pem"), &own.pem).unwrap();
+        Self { own, folder }
     }
 
     pub fn file(&self) -> PathBuf {
@@ -40,16 +36,12 @@ impl Authority {
 
     /// A new certificate for these names, each time another one.
     pub fn issue(&self, names: &[&str]) -> Arc<Certificate> {
-        let params =
-            CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Arc::new(Certificate { chain: certificate.pem().into(), key: key.serialize_pem().into() })
+        self.own.issue(names)
     }
 
     /// The authority itself, as one that clients' certificates are validated with.
     pub fn itself(&self) -> Arc<Certificate> {
-        Arc::new(Certificate { chain: self.certificate.clone().into(), key: Vec::new() })
+        self.own.certificate()
     }
 
     /// A certificate for a client, good until so many seconds after 1970.
@@ -58,9 +50,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, "a client");
         params.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ClientAuth);
         params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(until);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Arc::new(Certificate { chain: certificate.pem().into(), key: key.serialize_pem().into() })
+        self.own.sign(&params)
     }
 
     pub fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
@@ -74,7 +64,7 @@ impl Authority {
         shown: Option<&Certificate>,
     ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()).unwrap();
+        roots.add(CertificateDer::from_pem_slice(self.own.pem.as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
         let config = config.with_root_certificates(roots);

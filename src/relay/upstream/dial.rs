@@ -16,8 +16,8 @@ use tokio_rustls::TlsConnector;
 
 use crate::relay::metrics::UpstreamFailure;
 
-/// How long connecting and the handshake may take together.
-const LIMIT: Duration = Duration::from_secs(10);
+/// How long connecting and the handshake may take together; as long again HTTP/2 may take to begin.
+pub(super) const LIMIT: Duration = Duration::from_secs(10);
 /// How long data may stay unacknowledged, after which the endpoint's host counts as gone: connections are shared and
 /// live long, and TCP alone would hope for a quarter of an hour.
 const UNACKNOWLEDGED_MS: u32 = 20_000;

@@ -1,30 +1,37 @@
 //! Connections by HTTP/2 to one endpoint, shared by all who send to it.
 
 use std::error::Error;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use thiserror::Error as ThisError;
 use tokio::sync::Mutex;
+use tokio::time::{sleep, timeout};
 
-use super::dial::{DialError, Dialer, Security};
+use super::dial::{DialError, Dialer, Io, LIMIT, Security};
 use super::{MAX_BUFFER, Outgoing};
 
 /// The most connections. Beyond, requests wait for a stream to end.
 const CONNECTIONS: usize = 8;
 /// How often a request is sent that the endpoint has certainly not looked at.
 const ATTEMPTS: usize = 3;
+/// How often it is looked whether a connection has begun.
+const LOOK: Duration = Duration::from_millis(1);
 /// Bytes that the endpoint may send ahead of what varnishd reads, for one answer and for all of a connection: so many
 /// that slow answers do not hold up the others.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 32 << 20;
+
+type Http2Connection = Connection<TokioIo<Box<dyn Io>>, Outgoing, TokioExecutor>;
 
 /// Why there is no answer.
 #[derive(Debug, ThisError)]
@@ -159,6 +166,7 @@ impl Http2 {
     async fn connect(&self) -> Result<Open, DialError> {
         let io = TokioIo::new(self.dialer.dial().await?);
         let (sender, connection) = Builder::new(TokioExecutor::new())
+            .initial_max_send_streams(0)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(MAX_BUFFER)
@@ -166,11 +174,12 @@ impl Http2 {
             .handshake(io)
             .await
             .map_err(|error| DialError::Http(Arc::new(error)))?;
+        let mut connection = Box::pin(connection);
+        timeout(LIMIT, begun(&mut connection)).await.unwrap_or(Err(DialError::Timeout))?;
         let allowed = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
         let known = Arc::clone(&allowed);
         tokio::spawn(async move {
-            let mut connection = pin!(connection);
-            std::future::poll_fn(|cx| {
+            poll_fn(|cx| {
                 let ended = connection.as_mut().poll(cx);
                 known.store(connection.current_max_send_streams(), Ordering::Relaxed);
                 ended.map(drop)
@@ -179,6 +188,22 @@ impl Http2 {
         });
         Ok(Open { sender, allowed, streams: Arc::new(()) })
     }
+}
+
+/// Waits until the endpoint has said how many streams it allows, which is the first that it says (RFC 9113, section
+/// 3.4): requests that were given to the connection before would wait for those beyond to end. Nobody is woken by that,
+/// so it is looked for.
+async fn begun(connection: &mut Pin<Box<Http2Connection>>) -> Result<(), DialError> {
+    while connection.current_max_send_streams() == 0 {
+        tokio::select! {
+            ended = connection.as_mut() => return Err(match ended {
+                Err(error) => DialError::Http(Arc::new(error)),
+                Ok(()) => DialError::Connect(Arc::new(io::ErrorKind::UnexpectedEof.into())),
+            }),
+            () = sleep(LOOK) => {}
+        }
+    }
+    Ok(())
 }
 
 /// The same request once more, if it has no body.
